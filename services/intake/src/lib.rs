@@ -1,0 +1,28 @@
+//! Intake: the only part of Peakdesk that knows the outside world's topics, encodings, schemas and personal data.
+//!
+//! ```text
+//! record ─► SourceClock ─► json | avro ─► Loose ─► validate ─► Event + Question ─► frame of the shop log
+//!               │              │                      │
+//!               └──────────────┴──────────────────────┴─► DeadReason ─► dead letters
+//! ```
+//!
+//! What always holds: an [`Event`](peakdesk_model::event::Event) that leaves here has passed every dead-letter test of the
+//! metric definitions, its buyer is a keyed hash, and chat text has been reduced to a [`question::Question`]. A record that
+//! fails is never dropped: it is refused with a reason. A registry that does not answer refuses nothing; it is an error to
+//! retry ([`decode::Reject::Retry`]).
+//!
+//! The modules here do no Kafka I/O. The only one that talks to anything is [`registry`], and only where a schema registry
+//! is configured.
+
+mod avro;
+pub mod clock;
+pub mod decode;
+mod json;
+pub mod loose;
+pub mod question;
+pub mod registry;
+pub mod router;
+pub mod schema;
+pub mod validate;
+
+pub use json::compact_len;

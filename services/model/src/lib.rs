@@ -1,0 +1,16 @@
+//! What every Peakdesk service agrees on: ids, times, input records, validated events, frames of the shop log, and rows of
+//! the published tables.
+//!
+//! ```text
+//! input (outer records) ─► event (validated, borrowed) ─► frame (Arrow batch + positions) ─► scoring ─► table (rows)
+//! ```
+//!
+//! Nothing here reads a clock, a file or a network.
+
+pub mod envelope;
+pub mod event;
+pub mod frame;
+pub mod input;
+pub mod position;
+pub mod table;
+pub mod time;

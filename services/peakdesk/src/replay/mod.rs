@@ -1,0 +1,5 @@
+//! Replaying dumps.
+
+pub mod dump;
+pub mod run;
+pub mod step;

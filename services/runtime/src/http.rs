@@ -1,0 +1,166 @@
+//! The HTTP server of a process: `/metrics`, `/livez`, `/readyz`, and whatever routes a role adds.
+//!
+//! It goes on answering while the process drains, so that a probe sees a process that is ending, not one that is dead;
+//! `/readyz` says no as soon as a shutdown is asked for.
+
+use crate::health::{Health, Report};
+use crate::metrics::{self, Metrics};
+use crate::shutdown::Shutdown;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// What the standard routes answer from.
+#[derive(Debug, Clone)]
+pub struct Probes {
+    /// `/metrics`
+    pub metrics: Metrics,
+    /// `/livez`, `/readyz`
+    pub health: Health,
+    /// `/readyz`
+    pub shutdown: Shutdown,
+}
+
+/// The address is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listen}: {error}; choose another http.listen, or an empty one for no server")]
+pub struct ListenError {
+    listen: SocketAddr,
+    error: std::io::Error,
+}
+
+/// A running server; it ends with this value.
+#[derive(Debug)]
+pub struct Server {
+    local_addr: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens and serves on the current tokio runtime. `more` are the routes of the role.
+    pub async fn start(listen: SocketAddr, probes: Probes, more: Router) -> Result<Self, ListenError> {
+        let failed = |error| ListenError { listen, error };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let router = routes(probes).merge(more);
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "http server ended");
+            }
+        });
+        tracing::info!(address = %local_addr, "serving /metrics, /livez and /readyz");
+        Ok(Server { local_addr, task })
+    }
+
+    /// Where it listens; the port is a real one even where 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn routes(probes: Probes) -> Router {
+    Router::new()
+        .route("/metrics", get(render_metrics))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .with_state(probes)
+}
+
+async fn render_metrics(State(probes): State<Probes>) -> Response {
+    match probes.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn live(State(probes): State<Probes>) -> Response {
+    answer(probes.health.live())
+}
+
+async fn ready(State(probes): State<Probes>) -> Response {
+    let mut report = probes.health.ready();
+    if probes.shutdown.is_requested() {
+        report.add(false, "shutdown", "asked for");
+    }
+    answer(report)
+}
+
+fn answer(report: Report) -> Response {
+    let status = if report.ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, report.text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    async fn fetch(address: SocketAddr, path: &'static str) -> String {
+        let request = move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        };
+        tokio::task::spawn_blocking(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn probes_and_metrics_are_served() {
+        let probes = Probes {
+            metrics: Metrics::new("9").unwrap(),
+            health: Health::new(),
+            shutdown: Shutdown::new(),
+        };
+        let heartbeat = probes.health.heartbeat("loop", Duration::from_secs(600));
+        let condition = probes.health.condition("broker");
+        let more = Router::new().route("/more", get(|| async { "more" }));
+        let server = Server::start("127.0.0.1:0".parse().unwrap(), probes.clone(), more).await.unwrap();
+        let address = server.local_addr();
+
+        let metrics = fetch(address, "/metrics").await;
+        assert!(
+            metrics.starts_with("HTTP/1.1 200") && metrics.contains("peakdesk_build_info{version=\"9\"} 1"),
+            "{metrics}"
+        );
+        assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+        assert!(fetch(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        assert!(fetch(address, "/more").await.ends_with("more"));
+        assert!(fetch(address, "/none").await.starts_with("HTTP/1.1 404"));
+
+        condition.set(true);
+        assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        probes.shutdown.request();
+        let ending = fetch(address, "/readyz").await;
+        assert!(
+            ending.starts_with("HTTP/1.1 503") && ending.contains("BAD shutdown: asked for"),
+            "{ending}"
+        );
+        drop(heartbeat);
+        let dead = fetch(address, "/livez").await;
+        assert!(dead.starts_with("HTTP/1.1 503") && dead.contains("BAD loop: gone"), "{dead}");
+
+        let taken = Server::start(address, probes, Router::new()).await.unwrap_err();
+        assert!(taken.to_string().contains(&address.to_string()), "{taken}");
+    }
+}

@@ -1,0 +1,129 @@
+//! The knobs of the alert rules: thresholds, samples and durations, dated like every knob of a policy.
+//!
+//! One table says everything: name, unit, default. Levels must satisfy warning ≤ major ≤ critical.
+
+use peakdesk_model::time::{MINUTE_MS, SECOND_MS, parse_duration_ms};
+use serde::{Deserialize, Serialize};
+
+/// How the value of a knob is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// `"100s"`; held in milliseconds.
+    Duration,
+    /// `"5"`.
+    Count,
+    /// `"80%"` or `"80"`, a whole number from 0 to 100.
+    Percent,
+}
+
+/// Name, unit and default of every knob; those whose value 0 would fire on nothing are marked.
+const KNOBS: [(&str, Unit, i64, bool); 40] = {
+    use Unit::{Count, Duration, Percent};
+    [
+        ("buyer_waiting.warning", Duration, 100 * SECOND_MS, true),
+        ("buyer_waiting.major", Duration, 180 * SECOND_MS, true),
+        ("buyer_waiting.critical", Duration, 300 * SECOND_MS, true),
+        ("buyer_waiting.resolve", Duration, 60 * SECOND_MS, false),
+        ("buyer_waiting.for", Duration, 0, false),
+        ("many_waiting.warning", Count, 5, false),
+        ("many_waiting.critical", Count, 10, false),
+        ("many_waiting.resolve", Count, 3, false),
+        ("many_waiting.for", Duration, 0, false),
+        ("shop_waiting.major", Count, 20, false),
+        ("shop_waiting.critical", Count, 50, false),
+        ("shop_waiting.resolve", Count, 10, false),
+        ("shop_waiting.for", Duration, 0, false),
+        ("reply_rate_3min_low.warning", Percent, 80, false),
+        ("reply_rate_3min_low.min_rounds", Count, 30, true),
+        ("reply_rate_3min_low.resolve", Percent, 85, false),
+        ("reply_rate_3min_low.for", Duration, 2 * MINUTE_MS, false),
+        ("reply_rate_5min_low.warning", Percent, 80, false),
+        ("reply_rate_5min_low.min_chains", Count, 30, true),
+        ("reply_rate_5min_low.resolve", Percent, 85, false),
+        ("reply_rate_5min_low.for", Duration, 2 * MINUTE_MS, false),
+        ("replies_slow.warning", Duration, 40 * SECOND_MS, false),
+        ("replies_slow.min_replies", Count, 5, true),
+        ("replies_slow.resolve", Duration, 30 * SECOND_MS, false),
+        ("replies_slow.for", Duration, 5 * MINUTE_MS, false),
+        ("conversion_low.warning", Percent, 10, false),
+        ("conversion_low.min_buyers", Count, 30, true),
+        ("conversion_low.resolve", Percent, 12, false),
+        ("conversion_low.for", Duration, 10 * MINUTE_MS, false),
+        ("refund_spike.min_refunds", Count, 10, true),
+        ("refund_spike.times_base", Count, 3, false),
+        ("refund_spike.orders_per_refund", Count, 20, false),
+        ("refund_spike.resolve_refunds", Count, 5, false),
+        ("refund_spike.resolve_times_base", Count, 2, false),
+        ("refund_spike.for", Duration, 0, false),
+        ("refund_promise_at_risk.warning", Count, 1, true),
+        ("refund_promise_at_risk.major", Count, 1, true),
+        ("refund_promise_at_risk.critical", Count, 10, true),
+        ("refund_promise_at_risk.resolve", Count, 0, false),
+        ("refund_promise_at_risk.for", Duration, 0, false),
+    ]
+};
+
+/// Levels that must not fall: `(lower, higher)`.
+const LEVELS: [(&str, &str); 6] = [
+    ("buyer_waiting.warning", "buyer_waiting.major"),
+    ("buyer_waiting.major", "buyer_waiting.critical"),
+    ("many_waiting.warning", "many_waiting.critical"),
+    ("shop_waiting.major", "shop_waiting.critical"),
+    ("refund_promise_at_risk.warning", "refund_promise_at_risk.major"),
+    ("refund_promise_at_risk.major", "refund_promise_at_risk.critical"),
+];
+
+/// The values of all knobs, in the order of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertKnobs {
+    values: Vec<i64>,
+}
+
+impl Default for AlertKnobs {
+    fn default() -> Self {
+        AlertKnobs { values: KNOBS.iter().map(|k| k.2).collect() }
+    }
+}
+
+impl AlertKnobs {
+    /// The value of `RULE.KNOB`: milliseconds, a count or per cent.
+    pub fn get(&self, knob: &str) -> Option<i64> {
+        let i = KNOBS.iter().position(|k| k.0 == knob)?;
+        self.values.get(i).copied()
+    }
+
+    pub(crate) fn set(&mut self, knob: &str, text: &str) -> Result<(), String> {
+        let Some(i) = KNOBS.iter().position(|k| k.0 == knob) else {
+            return Err("no such knob; the default policy in schemas/policy.default.toml names them all".to_owned());
+        };
+        let (_, unit, _, positive) = KNOBS[i];
+        let value = match unit {
+            Unit::Duration => {
+                parse_duration_ms(text).ok_or_else(|| format!("{text:?} is not a duration like \"100s\" or \"5m\""))?
+            }
+            Unit::Count => text.parse().ok().filter(|v| *v >= 0).ok_or_else(|| format!("{text:?} is not a whole number from 0"))?,
+            Unit::Percent => text
+                .strip_suffix('%')
+                .unwrap_or(text)
+                .trim()
+                .parse()
+                .ok()
+                .filter(|v| (0..=100).contains(v))
+                .ok_or_else(|| format!("{text:?} is not a whole percentage like \"80%\""))?,
+        };
+        if positive && value == 0 {
+            return Err("must be more than 0, or it would fire on nothing".to_owned());
+        }
+        self.values[i] = value;
+        Ok(())
+    }
+
+    pub(crate) fn check(&self) -> Result<(), (String, String)> {
+        for (low, high) in LEVELS {
+            if self.get(low) > self.get(high) {
+                return Err((low.to_owned(), format!("must not be above {high}")));
+            }
+        }
+        Ok(())
+    }
+}

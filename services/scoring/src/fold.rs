@@ -1,0 +1,250 @@
+//! The fold: `(state, frame) -> (state, outputs)` for one partition of the shop log.
+//!
+//! ```text
+//! frame ─► which of its events are new? ─► shops ─► clocks ─► complete_until ─► timers ─► rows
+//! ```
+//!
+//! Always holds:
+//! - the fold reads no clock, does no I/O and depends on no hash order; the same log gives the same outputs at the same positions;
+//! - every range of source offsets is applied once: repeats are dropped, a gap is not applied and holds its clock back;
+//! - timers are handled in order of their moment, each as if `complete_until` stood exactly there, so that final rows do not
+//!   depend on how often the clock is told.
+//!
+//! Not here: which partition is read where, checkpoints, set-aside of shops on which the fold panics.
+
+use crate::output::{Counts, Horizon, Output, Timer};
+use crate::policy::{Constants, Policies, Policy};
+use crate::shop::{Context, Shop};
+use hashbrown::HashMap;
+use peakdesk_model::event::Event;
+use peakdesk_model::frame::FrameHead;
+use peakdesk_model::input::Topic;
+use peakdesk_model::position::{Coverage, SourcePartition, coverage};
+use peakdesk_model::time::MINUTE_MS;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The state of one log partition.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fold {
+    constants: Constants,
+    shops: Vec<Shop>,
+    shop_index: HashMap<Arc<str>, u32>,
+    /// Everything below this offset of a source partition is applied.
+    covered: BTreeMap<SourcePartition, i64>,
+    /// Clocks go on over generations.
+    clocks: BTreeMap<(Topic, i32), i64>,
+    now: i64,
+    complete_until: Option<i64>,
+    horizon: Horizon,
+    timers: BTreeMap<i64, Vec<(u32, Timer)>>,
+    counts: Counts,
+}
+
+/// What is in state, for progress displays and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Size {
+    pub shops: usize,
+    pub buyers: usize,
+    pub orders: usize,
+    pub refunds: usize,
+    pub windows: usize,
+}
+
+impl std::ops::AddAssign for Size {
+    fn add_assign(&mut self, other: Size) {
+        self.shops += other.shops;
+        self.buyers += other.buyers;
+        self.orders += other.orders;
+        self.refunds += other.refunds;
+        self.windows += other.windows;
+    }
+}
+
+impl Fold {
+    /// The state before any frame.
+    pub fn new(constants: Constants) -> Self {
+        let never = i64::MIN / 4;
+        Fold {
+            constants,
+            shops: Vec::new(),
+            shop_index: HashMap::new(),
+            covered: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            now: 0,
+            complete_until: None,
+            horizon: Horizon { complete_until: never, chat_sealed_until: never, money_sealed_until: never },
+            timers: BTreeMap::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The newest time seen (ms).
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// The time up to which every source partition that ever had a record is read (ms).
+    pub fn complete_until(&self) -> Option<i64> {
+        self.complete_until
+    }
+
+    /// What has been decided so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What is in state.
+    pub fn size(&self) -> Size {
+        let mut size = Size { shops: self.shops.len(), ..Size::default() };
+        for shop in &self.shops {
+            size.buyers += shop.buyers.len();
+            size.orders += shop.orders.len();
+            size.refunds += shop.refunds.len();
+            size.windows += shop.windows.len();
+        }
+        size
+    }
+
+    /// The moment of the next timer (ms); without one nothing will change unless an event comes.
+    pub fn next_timer_at(&self) -> Option<i64> {
+        self.timers.keys().next().copied()
+    }
+
+    /// Reads the frame at `offset` of the log partition.
+    pub fn apply<'a>(
+        &mut self,
+        offset: i64,
+        head: &FrameHead,
+        events: impl Iterator<Item = Event<'a>>,
+        policies: &Policies,
+        out: &mut Output,
+    ) {
+        out.begin(offset, self.now.max(head.newest_clock().unwrap_or(self.now)));
+        let first_new = self.admit(head, out);
+        for event in events {
+            match first_new.iter().find(|(partition, _)| *partition == event.source.partition) {
+                Some((_, Some(from))) if event.source.offset >= *from => self.read(&event, policies, out),
+                Some((_, Some(_))) => out.counts.repeated += 1,
+                _ => {}
+            }
+        }
+        self.now = self.now.max(head.newest_clock().unwrap_or(self.now));
+        if let Some(complete) = self.clocks.values().copied().min() {
+            let complete = self.complete_until.map_or(complete, |before| before.max(complete));
+            self.complete_until = Some(complete);
+            self.advance(complete, policies, out);
+        }
+        self.counts.add(&std::mem::take(&mut out.counts));
+    }
+
+    /// Compares the frame's ranges with what is covered: from which offset of each source partition on its events are new;
+    /// `None` behind a gap.
+    fn admit(&mut self, head: &FrameHead, out: &mut Output) -> Vec<(SourcePartition, Option<i64>)> {
+        let mut first_new = Vec::with_capacity(head.ranges.len());
+        for range in &head.ranges {
+            let at = self.covered.get(&range.partition).copied().unwrap_or(range.origin);
+            match coverage(&range.from, &range.to, &at) {
+                Coverage::Gap => {
+                    out.counts.gaps += 1;
+                    first_new.push((range.partition, None));
+                    continue;
+                }
+                Coverage::Repeat => first_new.push((range.partition, Some(i64::MAX))),
+                Coverage::Apply => {
+                    self.covered.insert(range.partition, range.to.max(at));
+                    first_new.push((range.partition, Some(at)));
+                }
+            }
+            if let Some(clock) = range.clock {
+                let known = self.clocks.entry((range.partition.topic, range.partition.partition)).or_insert(clock);
+                *known = clock.max(*known);
+            }
+        }
+        first_new
+    }
+
+    fn read(&mut self, event: &Event<'_>, policies: &Policies, out: &mut Output) {
+        let place = match self.shop_index.get(event.shop_id) {
+            Some(place) => *place,
+            None => {
+                let place = self.shops.len() as u32;
+                let shop = Shop::new(event.shop_id);
+                self.shop_index.insert(shop.id.clone(), place);
+                self.shops.push(shop);
+                place
+            }
+        };
+        let Some(shop) = self.shops.get_mut(place as usize) else { return };
+        let policy: &Policy = policies.of(&shop.id);
+        shop.read(event, &Context { constants: &self.constants, policy, horizon: self.horizon }, out);
+        take_timers(&mut self.timers, place, out);
+    }
+
+    /// Handles the timers up to `complete` (ms).
+    fn advance(&mut self, complete: i64, policies: &Policies, out: &mut Output) {
+        while let Some(entry) = self.timers.first_entry().filter(|e| *e.key() <= complete) {
+            let (due, mut timers) = entry.remove_entry();
+            self.horizon = self.horizon_at(due.max(self.horizon.complete_until));
+            timers.sort_by_key(|(_, timer)| rank(timer));
+            for (place, timer) in timers {
+                let Some(shop) = self.shops.get_mut(place as usize) else { continue };
+                let policy: &Policy = policies.of(&shop.id);
+                shop.handle(timer, &Context { constants: &self.constants, policy, horizon: self.horizon }, out);
+                take_timers(&mut self.timers, place, out);
+            }
+        }
+        let full_minute = complete.div_euclid(MINUTE_MS) * MINUTE_MS;
+        self.horizon = self.horizon_at(full_minute.max(self.horizon.complete_until));
+    }
+
+    fn horizon_at(&self, complete_until: i64) -> Horizon {
+        Horizon {
+            complete_until,
+            chat_sealed_until: complete_until - self.constants.lateness_chat_ms,
+            money_sealed_until: complete_until - self.constants.lateness_money_ms,
+        }
+    }
+}
+
+/// Timers of one moment are handled kind by kind, those of one kind in the order in which they were planned.
+fn rank(timer: &Timer) -> u8 {
+    match timer {
+        Timer::SealChat { .. } => 0,
+        Timer::Deadline { .. } => 1,
+        Timer::SealOrder { .. } => 2,
+        Timer::SealRefund { .. } => 3,
+        Timer::PromiseOver { .. } => 4,
+        Timer::BuyersOpen { .. } => 5,
+        Timer::BuyersFinal { .. } => 6,
+        Timer::RunningDay { .. } => 7,
+        Timer::Open { .. } => 8,
+        Timer::Final { .. } => 9,
+        Timer::Corrections => 10,
+        Timer::ForgetOrder { .. } => 11,
+        Timer::ForgetRefund { .. } => 12,
+        Timer::ForgetBuyer { .. } => 13,
+        Timer::ForgetWindows { .. } => 14,
+    }
+}
+
+fn take_timers(timers: &mut BTreeMap<i64, Vec<(u32, Timer)>>, place: u32, out: &mut Output) {
+    for (due, timer) in out.timers.drain(..) {
+        timers.entry(due).or_default().push((place, timer));
+    }
+}
+
+impl Counts {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Counts) {
+        self.accepted += other.accepted;
+        self.late += other.late;
+        self.sealed += other.sealed;
+        self.duplicates += other.duplicates;
+        self.raised += other.raised;
+        self.repeated += other.repeated;
+        self.gaps += other.gaps;
+    }
+}

@@ -1,0 +1,97 @@
+//! What the fold says: rows with their log positions, and what it plans to do later.
+
+use crate::machine::Agent;
+use peakdesk_model::position::LogPosition;
+use peakdesk_model::table::{Grain, Rows, Stamp};
+use peakdesk_model::time::Day;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Something to be done when `complete_until` reaches a moment. Timers of one moment are handled in the order of the variants:
+/// first what seals, then what publishes, then what forgets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Timer {
+    SealChat { buyer: u32 },
+    Deadline { buyer: u32 },
+    SealOrder { order: u32 },
+    SealRefund { refund: u32 },
+    PromiseOver { refund: u32 },
+    BuyersOpen { day: Day },
+    BuyersFinal { day: Day },
+    RunningDay { start: i64 },
+    Open { grain: Grain, start: i64 },
+    Final { grain: Grain, start: i64 },
+    Corrections,
+    ForgetOrder { order: u32 },
+    ForgetRefund { refund: u32 },
+    ForgetBuyer { buyer: u32 },
+    ForgetWindows { grain: Grain, start: i64 },
+}
+
+/// What has been decided about records, by outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Events that count in figures.
+    pub accepted: u64,
+    /// Chat events excluded as late.
+    pub late: u64,
+    /// Chat events excluded or raised money events because their time was sealed already.
+    pub sealed: u64,
+    /// Copies of chat events that were accepted.
+    pub duplicates: u64,
+    /// Order and refund events that were raised.
+    pub raised: u64,
+    /// Events whose record is in the log again.
+    pub repeated: u64,
+    /// Ranges of frames that were not applied because something before them is missing.
+    pub gaps: u64,
+}
+
+/// Collects the outputs of one frame.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Rows in the order in which they were published.
+    pub rows: Rows,
+    /// When to do what next.
+    pub(crate) timers: Vec<(i64, Timer)>,
+    pub(crate) counts: Counts,
+    offset: i64,
+    index: u32,
+    now: i64,
+}
+
+impl Output {
+    /// Begins the outputs of the frame at a log offset; `now` is the log time (ms).
+    pub(crate) fn begin(&mut self, offset: i64, now: i64) {
+        self.offset = offset;
+        self.index = 0;
+        self.now = now;
+    }
+
+    pub(crate) fn stamp(&mut self, policy: &Arc<str>, is_final: bool, dt: Day) -> Stamp {
+        let position = LogPosition { offset: self.offset, index: self.index };
+        self.index += 1;
+        Stamp { policy: policy.clone(), is_final, published_at: self.now, dt, position }
+    }
+
+    pub(crate) fn plan(&mut self, due: i64, timer: Timer) {
+        self.timers.push((due, timer));
+    }
+}
+
+/// The times by which the fold works, all of them functions of the log (ms).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Horizon {
+    /// Everything before it is known; handled up to here.
+    pub complete_until: i64,
+    /// No chat event before it can come any more.
+    pub chat_sealed_until: i64,
+    /// No order or refund event before it can come any more.
+    pub money_sealed_until: i64,
+}
+
+/// Names an agent's text.
+pub(crate) fn text(agents: &[Arc<str>], agent: Option<Agent>) -> Option<Arc<str>> {
+    agents.get(agent? as usize).cloned()
+}

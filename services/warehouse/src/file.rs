@@ -1,0 +1,80 @@
+//! Parquet files that appear whole or not at all.
+//!
+//! A file is written under a hidden temporary name in its directory, flushed to the disk and renamed. Its name and its bytes
+//! follow from the rows alone, so writing it again replaces it by itself.
+
+use arrow::array::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The directory or file system refused.
+    #[error("cannot write {}: {source}; check that the directory exists, is writable and has space", path.display())]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The rows have no Parquet form.
+    #[error("cannot write {}: {source}", path.display())]
+    Parquet {
+        /// Which file.
+        path: PathBuf,
+        /// What the library said.
+        source: ParquetError,
+    },
+    /// Rows do not fit together.
+    #[error("rows of one table do not fit together: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WriteError + '_ {
+    |source| WriteError::Io { path: path.to_owned(), source }
+}
+
+/// Makes sure that a directory exists and can be written to, before anything depends on it.
+pub fn check_writable(dir: &Path) -> Result<(), WriteError> {
+    fs::create_dir_all(dir).map_err(io_error(dir))?;
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    File::create(&probe).map_err(io_error(&probe))?;
+    fs::remove_file(&probe).map_err(io_error(&probe))
+}
+
+/// Writes the batch as `dir/name`, creating `dir`.
+pub fn write(dir: &Path, name: &str, batch: &RecordBatch) -> Result<PathBuf, WriteError> {
+    fs::create_dir_all(dir).map_err(io_error(dir))?;
+    let path = dir.join(name);
+    let temporary = dir.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = write_temporary(&temporary, batch).and_then(|()| fs::rename(&temporary, &path).map_err(io_error(&path)));
+    if let Err(error) = written {
+        // The rows are still there and will be written again; a leftover would only cost space.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    File::open(dir).and_then(|d| d.sync_all()).map_err(io_error(dir))?;
+    Ok(path)
+}
+
+fn write_temporary(path: &Path, batch: &RecordBatch) -> Result<(), WriteError> {
+    let failed = |source| WriteError::Parquet { path: path.to_owned(), source };
+    let file = File::create(path).map_err(io_error(path))?;
+    // Level 3 is the library's own default; dictionaries are on by default.
+    let level = ZstdLevel::try_new(3).map_err(failed)?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by(concat!("peakdesk ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let mut writer = ArrowWriter::try_new(file.try_clone().map_err(io_error(path))?, batch.schema(), Some(properties)).map_err(failed)?;
+    writer.write(batch).map_err(failed)?;
+    writer.close().map_err(failed)?;
+    file.sync_all().map_err(io_error(path))
+}
