@@ -35,7 +35,8 @@ impl UtcOffset {
             _ => return None,
         };
         let (hours, minutes) = rest.split_once(':')?;
-        if hours.len() != 2 || minutes.len() != 2 {
+        let two_digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        if !two_digits(hours) || !two_digits(minutes) {
             return None;
         }
         let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_no_offset_duration_or_date_is_refused() {
-        for bad in ["8", "+8:00", "+08:60", "08:00", "+19:00", ""] {
+        for bad in ["8", "++8:00", "+8:00", "+08:60", "08:00", "+19:00", ""] {
             assert_eq!(UtcOffset::parse(bad), None, "{bad}");
         }
         for bad in ["", "5", "m", "-5m", "5 m", "1.5h", "5w"] {

@@ -12,6 +12,7 @@ use crate::cohort::BuyerDay;
 use crate::credit::{Touch, Trail};
 use crate::key::EventKey;
 use crate::machine::{Atom, ChatStep, Machine, Round, Rules};
+use crate::output::Planned;
 use crate::window::Windows;
 use peakdesk_model::event::BuyerKey;
 use peakdesk_model::time::Day;
@@ -56,10 +57,8 @@ pub struct Buyer {
     pub orders: SmallVec<[u32; 2]>,
     /// Distinct paying, while it can change.
     pub paying: SmallVec<[Paying; 1]>,
-    /// A [`crate::output::Timer::SealChat`] is planned.
-    pub seal_planned: bool,
-    /// A [`crate::output::Timer::ForgetBuyer`] is planned.
-    pub forget_planned: bool,
+    /// When its chat is to be sealed next.
+    pub seal: Planned,
     /// Newest time anything was heard of the buyer (ms).
     pub heard_at: i64,
 }
@@ -83,15 +82,9 @@ impl Buyer {
             days: Vec::new(),
             orders: SmallVec::new(),
             paying: SmallVec::new(),
-            seal_planned: false,
-            forget_planned: false,
+            seal: Planned::default(),
             heard_at: i64::MIN,
         }
-    }
-
-    /// The state after all events known.
-    pub fn newest(&self) -> &Machine {
-        self.newest.as_deref().unwrap_or(&self.sealed)
     }
 
     /// The state after all events that no other can precede.
@@ -170,7 +163,7 @@ impl Buyer {
     }
 
     /// Seals the events before `until` (ms): `sealed` gets their identities, `closed` the rounds they closed.
-    pub fn seal(&mut self, until: i64, windows: &mut Windows, rules: &Rules<'_>, mut sealed: impl FnMut(u128), closed: &mut Vec<Round>) {
+    pub fn seal_until(&mut self, until: i64, windows: &mut Windows, rules: &Rules<'_>, mut sealed: impl FnMut(u128), closed: &mut Vec<Round>) {
         let n = self.open.partition_point(|e| e.key.time < until);
         for event in self.open.drain(..n) {
             self.sealed.step(&event.step, rules, &mut |atom| {

@@ -8,7 +8,7 @@ use crate::cohort::{BuyerDay, DayPhase};
 use crate::credit::{Credit, OrderFact, RefundFact};
 use crate::machine::SHOP;
 use crate::money::{History, MoneyEvent, OrderLife, RefundLife, Retention};
-use crate::output::{Output, Timer};
+use crate::output::{Output, Planned, Timer};
 use crate::shop::{Context, Shop, at_minute};
 use peakdesk_model::event::Event;
 use peakdesk_model::time::Day;
@@ -27,8 +27,8 @@ pub struct OrderSlot {
     pub(crate) refunds: SmallVec<[u32; 1]>,
     /// The day under which its rows are filed.
     pub(crate) dt: Option<Day>,
-    seal_planned: bool,
-    forget_planned: bool,
+    seal: Planned,
+    forget: Planned,
 }
 
 /// A refund id of a shop.
@@ -38,7 +38,7 @@ pub struct RefundSlot {
     history: History<RefundLife>,
     pub(crate) facts: SmallVec<[Option<Box<RefundFact>>; 1]>,
     pub(crate) dt: Option<Day>,
-    seal_planned: bool,
+    seal: Planned,
 }
 
 /// The life of an order that a refund belongs to: the first that was not forgotten when the refund began, if it exists and was
@@ -90,8 +90,8 @@ impl Shop {
             facts: SmallVec::new(),
             refunds: SmallVec::new(),
             dt: None,
-            seal_planned: false,
-            forget_planned: false,
+            seal: Planned::default(),
+            forget: Planned::default(),
         });
         self.order_index.insert(id, order);
         order
@@ -103,10 +103,7 @@ impl Shop {
         if !slot.history.insert(event) {
             return;
         }
-        if !slot.seal_planned {
-            slot.seal_planned = true;
-            out.plan(due, Timer::SealOrder { order });
-        }
+        slot.seal.wish(due, Timer::SealOrder { order }, out);
         self.update_order(order, cx, out);
     }
 
@@ -122,7 +119,7 @@ impl Shop {
                     history: History::default(),
                     facts: SmallVec::new(),
                     dt: None,
-                    seal_planned: false,
+                    seal: Planned::default(),
                 });
                 self.refund_index.insert(id, refund);
                 let forget = at_minute(event.key.time + cx.constants.order_retention_ms + cx.constants.lateness_money_ms + 1);
@@ -133,10 +130,7 @@ impl Shop {
         let Some(slot) = self.refunds.get_mut(refund) else { return };
         let mut orders: SmallVec<[u32; 2]> = slot.facts.iter().flatten().map(|f| f.life.order).collect();
         slot.history.insert(event);
-        if !slot.seal_planned {
-            slot.seal_planned = true;
-            out.plan(due, Timer::SealRefund { refund });
-        }
+        slot.seal.wish(due, Timer::SealRefund { refund }, out);
         orders.push(named);
         orders.extend(self.refund_lives(refund, cx).iter().map(|life| life.order));
         orders.sort_unstable();
@@ -217,11 +211,9 @@ impl Shop {
         let news = last_was.map(|f| &**f) != last_is.map(|f| &**f);
         if let Some(slot) = self.orders.get_mut(order) {
             slot.facts = facts;
-            if !slot.forget_planned
-                && let Some(first) = lives.first()
-            {
-                slot.forget_planned = true;
-                out.plan(at_minute(first.dropped_at(&keep) + cx.constants.lateness_money_ms), Timer::ForgetOrder { order });
+            if let Some(first) = lives.first() {
+                let due = at_minute(first.dropped_at(&keep) + cx.constants.lateness_money_ms);
+                slot.forget.wish(due, Timer::ForgetOrder { order }, out);
             }
         }
         if news {
@@ -347,10 +339,12 @@ impl Shop {
     pub(crate) fn seal_order(&mut self, order: u32, cx: &Context<'_>, out: &mut Output) {
         let keep = cx.retention();
         let Some(slot) = self.orders.get_mut(order) else { return };
+        if !slot.seal.fires(cx.horizon.complete_until) {
+            return;
+        }
         slot.history.seal(cx.horizon.money_sealed_until, keep.order_ms, |life| life.forgotten_at(&keep));
-        slot.seal_planned = slot.history.first_open_at().is_some();
         if let Some(t) = slot.history.first_open_at() {
-            out.plan(at_minute(t + cx.constants.lateness_money_ms + 1), Timer::SealOrder { order });
+            slot.seal.wish(at_minute(t + cx.constants.lateness_money_ms + 1), Timer::SealOrder { order }, out);
         }
     }
 
@@ -358,11 +352,13 @@ impl Shop {
     pub(crate) fn seal_refund(&mut self, refund: u32, cx: &Context<'_>, out: &mut Output) {
         let keep = cx.retention();
         let Some(mut slot) = self.refunds.get(refund).cloned() else { return };
+        if !slot.seal.fires(cx.horizon.complete_until) {
+            return;
+        }
         let forgotten_at = |life: &RefundLife| refund_forgotten_at(life, &self.order_lives(life.order, cx), &keep);
         slot.history.seal(cx.horizon.money_sealed_until, keep.order_ms, forgotten_at);
-        slot.seal_planned = slot.history.first_open_at().is_some();
         if let Some(t) = slot.history.first_open_at() {
-            out.plan(at_minute(t + cx.constants.lateness_money_ms + 1), Timer::SealRefund { refund });
+            slot.seal.wish(at_minute(t + cx.constants.lateness_money_ms + 1), Timer::SealRefund { refund }, out);
         }
         if let Some(place) = self.refunds.get_mut(refund) {
             *place = slot;
@@ -386,7 +382,7 @@ impl Shop {
         let until = cx.horizon.money_sealed_until;
         let lives = self.order_lives(order, cx);
         let Some(slot) = self.orders.get_mut(order) else { return };
-        slot.forget_planned = false;
+        slot.forget.fires(cx.horizon.complete_until);
         let n = lives.iter().take(slot.history.sealed_len()).take_while(|life| life.dropped_at(&keep) <= until).count();
         if n > 0 {
             let over = lives.iter().take(n).map(|life| life.forgotten_at(&keep)).max().unwrap_or(i64::MIN);
@@ -406,9 +402,8 @@ impl Shop {
             self.orders.remove(order);
             self.order_index.remove(&id);
         } else if let Some(next) = lives.get(n) {
-            slot.forget_planned = true;
             let due = next.dropped_at(&keep) + cx.constants.lateness_money_ms;
-            out.plan(at_minute(due.max(cx.horizon.complete_until + 1)), Timer::ForgetOrder { order });
+            slot.forget.wish(at_minute(due.max(cx.horizon.complete_until + 1)), Timer::ForgetOrder { order }, out);
         }
     }
 

@@ -80,6 +80,30 @@ impl Output {
     }
 }
 
+/// The moment for which a repeated timer is planned. An earlier wish replaces a later one; what then fires without being
+/// planned any more is ignored, so that there is one chain of timers however often wishes change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Planned(Option<i64>);
+
+impl Planned {
+    /// Wishes for a timer at `due` (ms).
+    pub(crate) fn wish(&mut self, due: i64, timer: Timer, out: &mut Output) {
+        if self.0.is_none_or(|planned| due < planned) {
+            self.0 = Some(due);
+            out.plan(due, timer);
+        }
+    }
+
+    /// Whether a timer that fires at `now` (ms) is the planned one; it is planned no more then.
+    pub(crate) fn fires(&mut self, now: i64) -> bool {
+        let fires = self.0.is_some_and(|planned| planned <= now);
+        if fires {
+            self.0 = None;
+        }
+        fires
+    }
+}
+
 /// The times by which the fold works, all of them functions of the log (ms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Horizon {

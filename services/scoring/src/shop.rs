@@ -188,11 +188,7 @@ impl Shop {
         self.identities.insert(key.identity(), place);
         let Some(buyer) = self.buyers.get_mut(place) else { return };
         let change = buyer.insert(OpenEvent { key, clock: event.clock, step }, &mut self.windows, &rules);
-        if !buyer.seal_planned {
-            buyer.seal_planned = true;
-            let first = buyer.first_open_at().unwrap_or(event.event_time);
-            out.plan(at_minute(first + cx.constants.lateness_chat_ms + 1), Timer::SealChat { buyer: place });
-        }
+        buyer.seal.wish(at_minute(event.event_time + cx.constants.lateness_chat_ms + 1), Timer::SealChat { buyer: place }, out);
         self.chat_changed(place, &change, cx, out);
     }
 
@@ -232,9 +228,7 @@ impl Shop {
         if let Some(place) = self.buyer_index.get(&key) {
             return *place;
         }
-        let mut buyer = Buyer::new(key);
-        buyer.forget_planned = true;
-        let place = self.buyers.insert(buyer);
+        let place = self.buyers.insert(Buyer::new(key));
         self.buyer_index.insert(key, place);
         out.plan(at_minute(cx.horizon.complete_until.max(0) + cx.constants.touch_retention_ms), Timer::ForgetBuyer { buyer: place });
         place
@@ -262,11 +256,13 @@ impl Shop {
     pub(crate) fn seal_chat(&mut self, place: u32, cx: &Context<'_>, out: &mut Output) {
         let rules = cx.rules();
         let Some(buyer) = self.buyers.get_mut(place) else { return };
+        if !buyer.seal.fires(cx.horizon.complete_until) {
+            return;
+        }
         let before = buyer.sealed().open_times();
         let mut closed = Vec::new();
         let identities = &mut self.identities;
-        buyer.seal_planned = false;
-        buyer.seal(
+        buyer.seal_until(
             cx.horizon.chat_sealed_until,
             &mut self.windows,
             &rules,
@@ -276,8 +272,7 @@ impl Shop {
             &mut closed,
         );
         if let Some(first) = buyer.first_open_at() {
-            buyer.seal_planned = true;
-            out.plan(at_minute(first + cx.constants.lateness_chat_ms + 1), Timer::SealChat { buyer: place });
+            buyer.seal.wish(at_minute(first + cx.constants.lateness_chat_ms + 1), Timer::SealChat { buyer: place }, out);
         } else if let Some(deadline) = buyer.sealed().deadline(&rules) {
             out.plan(at_minute(deadline + cx.constants.lateness_chat_ms + 1), Timer::Deadline { buyer: place });
         }

@@ -223,13 +223,9 @@ impl Windows {
     }
 
     /// Number of windows kept.
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         [&self.minutes, &self.hours, &self.days].into_iter().flat_map(|m| m.values()).map(|b| b.windows.len()).sum()
-    }
-
-    /// No window is kept.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn with(&mut self, grain: Grain, start: i64, scope: Agent, change: impl FnOnce(&mut Window)) {

@@ -13,7 +13,7 @@
 //! ```
 
 use crate::file::{self, WriteError};
-use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{Date32Type, Int64Type, TimestampMillisecondType, UInt32Type};
 use peakdesk_model::position::LogPosition;

@@ -287,25 +287,16 @@ fn ordinary_conversations_have_the_published_shares() {
     assert_within("ratings", share(totals.ratings, attended), 0.05, 0.09);
     let good = chats(&records).filter(|chat| chat.rating.is_some_and(|stars| stars >= 4)).count() as u64;
     assert_within("good ratings", share(good, totals.ratings), 0.78, 0.92);
-    let with_human: HashSet<_> = chats(&records)
-        .filter(|chat| chat.kind == "AGENT_MESSAGE")
-        .map(|chat| (chat.shop_id.as_str(), chat.buyer_id.as_str()))
-        .collect();
-    let robot_only = chats(&records)
-        .filter(|chat| matches!(chat.kind.as_str(), "BUYER_MESSAGE" | "ROBOT_MESSAGE") && chat.spam.is_none())
-        .filter(|chat| !with_human.contains(&(chat.shop_id.as_str(), chat.buyer_id.as_str())))
-        .count() as f64;
-    // Buyers left alone by everybody are few, and the last conversations are cut short.
-    assert_within(
-        "messages per robot conversation",
-        robot_only / totals.conversations_robot_only as f64,
-        4.5,
-        6.5,
-    );
-    let messages = chats(&records)
-        .filter(|chat| with_human.contains(&(chat.shop_id.as_str(), chat.buyer_id.as_str())))
-        .count() as f64;
-    assert_within("messages per attended conversation", messages / attended as f64, 18.0, 23.0);
+    let mean_of = |with_agent: bool| {
+        let sizes: Vec<u64> = conversations(&records)
+            .into_iter()
+            .filter(|(_, agent)| *agent == with_agent)
+            .map(|(size, _)| size)
+            .collect();
+        sizes.iter().sum::<u64>() as f64 / sizes.len() as f64
+    };
+    assert_within("messages of a conversation with an agent", mean_of(true), 18.0, 22.0);
+    assert_within("messages of a conversation with a robot", mean_of(false), 5.0, 6.0);
     let spam_buyers: HashSet<_> = chats(&records)
         .filter(|chat| chat.spam == Some(true))
         .map(|chat| (chat.shop_id.as_str(), chat.buyer_id.as_str()))
@@ -318,6 +309,27 @@ fn chats(records: &[SimRecord]) -> impl Iterator<Item = &ChatRecord> {
         SimBody::Chat(chat) => Some(chat),
         _ => None,
     })
+}
+
+/// Messages of each conversation, and whether an agent spoke in it. Longer silence than any pause within a conversation ends one.
+fn conversations(records: &[SimRecord]) -> Vec<(u64, bool)> {
+    const SILENCE_MS: i64 = 5 * HOUR_MS / 2;
+    let mut open: HashMap<(&str, &str), (i64, usize)> = HashMap::new();
+    let mut found: Vec<(u64, bool)> = Vec::new();
+    for chat in chats(records).filter(|chat| chat.spam.is_none() && chat.kind.ends_with("_MESSAGE")) {
+        let buyer = (chat.shop_id.as_str(), chat.buyer_id.as_str());
+        let index = match open.get(&buyer) {
+            Some(&(last, index)) if chat.event_time - last < SILENCE_MS => index,
+            _ => {
+                found.push((0, false));
+                found.len() - 1
+            }
+        };
+        open.insert(buyer, (chat.event_time, index));
+        found[index].0 += 1;
+        found[index].1 |= chat.kind == "AGENT_MESSAGE";
+    }
+    found
 }
 
 /// Transfers between two agents.
