@@ -11,8 +11,8 @@
 //! fails is never dropped: it is refused with a reason. A registry that does not answer refuses nothing; it is an error to
 //! retry ([`decode::Reject::Retry`]).
 //!
-//! The modules here do no Kafka I/O. The only one that talks to anything is [`registry`], and only where a schema registry
-//! is configured.
+//! Two modules talk to the world: [`service`] to Kafka, and [`registry`] to a schema registry where one is configured. All
+//! others are pure.
 
 mod avro;
 pub mod clock;
@@ -22,7 +22,9 @@ pub mod loose;
 pub mod question;
 pub mod registry;
 pub mod router;
+pub mod run_on;
 pub mod schema;
+pub mod service;
 pub mod validate;
 
 pub use json::compact_len;

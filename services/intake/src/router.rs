@@ -37,6 +37,8 @@ struct Lane {
     builder: FrameBuilder,
     /// By source: first offset that this log partition was not told of.
     told: Vec<i64>,
+    /// Was told what is expected.
+    told_expected: bool,
 }
 
 /// Collects events into frames, one log partition beside the other.
@@ -44,14 +46,22 @@ struct Lane {
 pub struct Router {
     sources: Vec<Source>,
     lanes: Vec<Lane>,
+    expected: Vec<(SourcePartition, i64)>,
 }
 
 impl Router {
     /// A router from these source partitions, each read from its `next`, to so many log partitions.
     pub fn new(sources: Vec<Source>, log_partitions: i32) -> Self {
         let told: Vec<i64> = sources.iter().map(|s| s.next).collect();
-        let lanes = (0..log_partitions.max(1)).map(|_| Lane { builder: FrameBuilder::default(), told: told.clone() }).collect();
-        Router { sources, lanes }
+        let lane = |_| Lane { builder: FrameBuilder::default(), told: told.clone(), told_expected: false };
+        let lanes = (0..log_partitions.max(1)).map(lane).collect();
+        Router { sources, lanes, expected: Vec::new() }
+    }
+
+    /// The same, and the first frame of every log partition says which source partitions hold records.
+    pub fn expecting(mut self, expected: Vec<(SourcePartition, i64)>) -> Self {
+        self.expected = expected;
+        self
     }
 
     /// The source partitions.
@@ -77,6 +87,13 @@ impl Router {
         if let Some(s) = self.sources.get_mut(source) {
             s.next = s.next.max(next);
             s.clock = s.clock.max(clock);
+        }
+    }
+
+    /// Lets the clock of one source run on to at least `clock` (ms).
+    pub fn run_on_one(&mut self, source: usize, clock: i64) {
+        if let Some(s) = self.sources.get_mut(source) {
+            s.clock = s.clock.max(Some(clock));
         }
     }
 
@@ -114,7 +131,9 @@ impl Router {
             SourceRange { partition: s.partition, origin: s.origin, from, to: s.next, clock: s.clock }
         };
         let ranges = sources.iter().zip(lane.told.iter_mut()).map(range).collect();
-        Ok((FrameHead { wall_ms, ranges }, batch))
+        let first = !std::mem::replace(&mut lane.told_expected, true);
+        let expected = if first { self.expected.clone() } else { Vec::new() };
+        Ok((FrameHead { wall_ms, ranges, expected }, batch))
     }
 }
 

@@ -60,6 +60,10 @@ pub struct FrameHead {
     pub wall_ms: i64,
     /// The source partitions it speaks for.
     pub ranges: Vec<SourceRange>,
+    /// Source partitions known to hold records, of all inputs, each up to an offset: until the log has their clocks it
+    /// is not complete. Said in the first frames of an intake, so that one that starts sooner does not run ahead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expected: Vec<(SourcePartition, i64)>,
 }
 
 impl FrameHead {

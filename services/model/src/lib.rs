@@ -12,5 +12,6 @@ pub mod event;
 pub mod frame;
 pub mod input;
 pub mod position;
+pub mod results;
 pub mod table;
 pub mod time;

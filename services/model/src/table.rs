@@ -386,6 +386,17 @@ impl Rows {
         self.len() == 0
     }
 
+    /// Adds another's rows behind these.
+    pub fn append(&mut self, mut other: Rows) {
+        self.reply_rounds.append(&mut other.reply_rounds);
+        self.orders.append(&mut other.orders);
+        self.refunds.append(&mut other.refunds);
+        self.buyer_days.append(&mut other.buyer_days);
+        self.agent_windows.append(&mut other.agent_windows);
+        self.shop_windows.append(&mut other.shop_windows);
+        self.late_events.append(&mut other.late_events);
+    }
+
     /// Turns the rows into one batch per table that has any; `log_partition` is the partition they came from.
     pub fn to_batches(&self, log_partition: i32) -> Result<Vec<(Table, RecordBatch)>, ArrowError> {
         let mut out = Vec::new();

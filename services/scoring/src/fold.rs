@@ -35,6 +35,9 @@ pub struct Fold {
     covered: BTreeMap<SourcePartition, i64>,
     /// Clocks go on over generations.
     clocks: BTreeMap<(Topic, i32), i64>,
+    /// Source partitions that hold records of which nothing has come yet, and up to which offset: nothing is complete
+    /// before them.
+    expected: BTreeMap<SourcePartition, i64>,
     now: i64,
     complete_until: Option<i64>,
     horizon: Horizon,
@@ -73,6 +76,7 @@ impl Fold {
             shop_index: HashMap::new(),
             covered: BTreeMap::new(),
             clocks: BTreeMap::new(),
+            expected: BTreeMap::new(),
             now: 0,
             complete_until: None,
             horizon: Horizon { complete_until: never, chat_sealed_until: never, money_sealed_until: never },
@@ -132,7 +136,7 @@ impl Fold {
             }
         }
         self.now = self.now.max(head.newest_clock().unwrap_or(self.now));
-        if let Some(complete) = self.clocks.values().copied().min() {
+        if let Some(complete) = self.clocks.values().copied().min().filter(|_| self.expected.is_empty()) {
             let complete = self.complete_until.map_or(complete, |before| before.max(complete));
             self.complete_until = Some(complete);
             self.advance(complete, policies, out);
@@ -163,6 +167,12 @@ impl Fold {
                 *known = clock.max(*known);
             }
         }
+        self.expected.extend(head.expected.iter().copied());
+        let (clocks, covered) = (&self.clocks, &self.covered);
+        self.expected.retain(|p, until| {
+            // One that is read and still has no clock held nothing with a usable arrival time.
+            !clocks.contains_key(&(p.topic, p.partition)) && covered.get(p).is_none_or(|at| at < until)
+        });
         first_new
     }
 

@@ -48,6 +48,21 @@ pub struct Counts {
     pub gaps: u64,
 }
 
+impl Counts {
+    /// What has been added since an earlier reading.
+    pub fn since(&self, earlier: &Counts) -> Counts {
+        Counts {
+            accepted: self.accepted - earlier.accepted,
+            late: self.late - earlier.late,
+            sealed: self.sealed - earlier.sealed,
+            duplicates: self.duplicates - earlier.duplicates,
+            raised: self.raised - earlier.raised,
+            repeated: self.repeated - earlier.repeated,
+            gaps: self.gaps - earlier.gaps,
+        }
+    }
+}
+
 /// Collects the outputs of one frame.
 #[derive(Debug, Default)]
 pub struct Output {

@@ -196,6 +196,8 @@ impl Generator {
             self.totals.conversations_after_sale += u64::from(purpose == Purpose::AfterSale);
             let index = self.sessions.insert(session);
             self.schedule(at, Task::Session(index));
+        } else {
+            self.give_up_order_of(purpose);
         }
     }
 
@@ -219,9 +221,11 @@ impl Generator {
         }
         match turn {
             Turn::Again(at) => {
+                let purpose = session.purpose;
                 self.sessions.put_back(index, session);
                 if !self.schedule(at, Task::Session(index)) {
                     self.sessions.free(index);
+                    self.give_up_order_of(purpose);
                 }
             }
             Turn::Over => {
@@ -301,6 +305,13 @@ impl Generator {
         let Some(mut scene) = self.scene(order.shop) else { return };
         order.settle(&mut scene, now);
         self.keep_order(index, order);
+    }
+
+    /// A conversation that the end of the run cuts off: the order that waits for it will not move any more.
+    fn give_up_order_of(&mut self, purpose: Purpose) {
+        if let Purpose::BeforePaying(order) = purpose {
+            self.orders.free(order);
+        }
     }
 
     /// Keeps an order only if something will still happen to it within the run.

@@ -88,7 +88,7 @@ impl Progress {
 pub struct KafkaReport {
     /// Records acknowledged by the broker.
     pub acknowledged: u64,
-    /// True if the stop flag ended the run before its last record.
+    /// True if the stop flag ended the run; records may then be left.
     pub stopped: bool,
 }
 
@@ -189,24 +189,26 @@ impl KafkaSink {
         Arc::clone(&self.progress)
     }
 
-    /// Writes all records, then waits until the last one is acknowledged. When `stop` becomes true no further record is taken, and
-    /// what was sent is waited for.
+    /// Writes all records, then waits until the last one is acknowledged. When `stop` becomes true no further record is taken; one
+    /// that waited for its time is sent at once, and what was sent is waited for.
     ///
     /// # Errors
     /// [`SimError::Undelivered`] if any delivery failed, [`SimError::Stalled`], [`SimError::Kafka`], [`SimError::Encode`].
-    pub fn run(&mut self, records: impl Iterator<Item = SimRecord>, stop: &AtomicBool) -> Result<KafkaReport, SimError> {
+    pub fn run(&mut self, mut records: impl Iterator<Item = SimRecord>, stop: &AtomicBool) -> Result<KafkaReport, SimError> {
         let mut pace: Option<(Instant, i64)> = None;
         let mut stopped = false;
-        for record in records {
+        loop {
+            // Asked before a record is taken: whatever was taken is sent, so that the generator's totals stay true. And a delivery
+            // that failed cannot be made good: there is no point in going on.
+            if stop.load(Ordering::Acquire) || self.progress.failed.load(Ordering::Acquire) > 0 {
+                stopped = true;
+                break;
+            }
+            let Some(record) = records.next() else { break };
             if let Some(speed) = self.config.speed_up {
                 let &mut (begun, first_ms) = pace.get_or_insert_with(|| (Instant::now(), record.timestamp_ms));
                 let due_s = (record.timestamp_ms - first_ms) as f64 / 1_000.0 / speed;
                 wait_until(begun + Duration::from_secs_f64(due_s.max(0.0)), stop);
-            }
-            // A delivery that failed cannot be made good: there is no point in going on.
-            if stop.load(Ordering::Acquire) || self.progress.failed.load(Ordering::Acquire) > 0 {
-                stopped = true;
-                break;
             }
             self.send(&record)?;
         }

@@ -5,12 +5,16 @@
 
 use crate::file::{self, WriteError};
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder,
     TimestampMillisecondArray,
 };
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::datatypes::{DataType, Field, Fields, Int32Type, Int64Type, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use peakdesk_model::event::DeadReason;
-use peakdesk_model::position::SourcePosition;
+use peakdesk_model::input::Topic;
+use peakdesk_model::position::{SourcePartition, SourcePosition};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,11 +62,21 @@ impl DeadLetterFiles {
         self.pending.len()
     }
 
-    /// Adds a letter; says which file was written, if one became full.
-    pub fn push(&mut self, letter: DeadLetter) -> Result<Option<PathBuf>, WriteError> {
+    /// Adds a letter.
+    pub fn add(&mut self, letter: DeadLetter) {
         self.bytes += letter.value.as_ref().map_or(0, Vec::len) + letter.key.as_ref().map_or(0, Vec::len) + 64;
         self.pending.push(letter);
-        if self.pending.len() >= FILE_LETTERS_MAX || self.bytes >= FILE_BYTES_MAX { self.finish() } else { Ok(None) }
+    }
+
+    /// Whether what is pending should be written.
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= FILE_LETTERS_MAX || self.bytes >= FILE_BYTES_MAX
+    }
+
+    /// Adds a letter; says which file was written, if one became full.
+    pub fn push(&mut self, letter: DeadLetter) -> Result<Option<PathBuf>, WriteError> {
+        self.add(letter);
+        if self.is_full() { self.finish() } else { Ok(None) }
     }
 
     /// Writes what is pending.
@@ -82,6 +96,63 @@ impl DeadLetterFiles {
         self.bytes = 0;
         Ok(Some(path))
     }
+}
+
+/// Which letters are in files: of each source partition they come in order, so the highest offset says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known(BTreeMap<SourcePartition, i64>);
+
+impl Known {
+    /// What the files of a prefix in `dir` hold.
+    pub fn of_files(dir: &Path, prefix: &str) -> Result<Self, WriteError> {
+        let mut known = Known::default();
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(known),
+            Err(source) => return Err(WriteError::Io { path: dir.to_owned(), source }),
+        };
+        for entry in entries {
+            let path = entry.map_err(|source| WriteError::Io { path: dir.to_owned(), source })?.path();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            if name.starts_with(&format!("{prefix}-")) && name.ends_with(".parquet") {
+                known.read(&path)?;
+            }
+        }
+        Ok(known)
+    }
+
+    fn read(&mut self, path: &Path) -> Result<(), WriteError> {
+        let parquet = |source| WriteError::Parquet { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(|source| WriteError::Io { path: path.to_owned(), source })?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
+        let columns = ProjectionMask::columns(builder.parquet_schema(), ["topic", "partition", "generation", "offset"]);
+        for batch in builder.with_projection(columns).build().map_err(parquet)? {
+            let batch = batch?;
+            for row in 0..batch.num_rows() {
+                if let Some(position) = position(&batch, row) {
+                    self.is_new(position);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a letter; `false` if it was known.
+    pub fn is_new(&mut self, position: SourcePosition) -> bool {
+        let highest = self.0.entry(position.partition).or_insert(i64::MIN);
+        let is_new = position.offset > *highest;
+        *highest = position.offset.max(*highest);
+        is_new
+    }
+}
+
+fn position(batch: &RecordBatch, row: usize) -> Option<SourcePosition> {
+    let name = batch.column_by_name("topic")?.as_string_opt::<i32>()?.value(row);
+    let topic = Topic::ALL.into_iter().find(|t| t.name() == name)?;
+    let small = |name: &str| Some(batch.column_by_name(name)?.as_primitive_opt::<Int32Type>()?.value(row));
+    let partition = SourcePartition { topic, partition: small("partition")?, generation: small("generation")? };
+    let offset = batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?.value(row);
+    Some(SourcePosition { partition, offset })
 }
 
 fn header_fields() -> Fields {

@@ -9,4 +9,5 @@
 
 pub mod dead;
 pub mod file;
+pub mod service;
 pub mod slice;

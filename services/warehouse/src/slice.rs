@@ -15,8 +15,9 @@
 use crate::file::{self, WriteError};
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::{Date32Type, Int64Type, TimestampMillisecondType, UInt32Type};
+use arrow::datatypes::{Date32Type, TimestampMillisecondType};
 use peakdesk_model::position::LogPosition;
+use peakdesk_model::results;
 use peakdesk_model::table::Table;
 use peakdesk_model::time::{DAY_MS, Day, format_date};
 use std::collections::BTreeMap;
@@ -125,7 +126,7 @@ impl Slicer {
     }
 
     fn only_new(&self, batch: &RecordBatch) -> RecordBatch {
-        let from = rows_before(batch, |i| position(batch, i) < self.mark.covered);
+        let from = results::rows_before(batch, self.mark.covered);
         batch.slice(from, batch.num_rows() - from)
     }
 
@@ -159,9 +160,9 @@ impl Slicer {
             return None;
         }
         for batch in self.pending.values().flatten() {
-            let n = rows_before(batch, |i| published_at(batch, i) < slice_end);
-            in_slice.extend((0..n).map(|i| position(batch, i)));
-            beyond = beyond.min_some((n < batch.num_rows()).then(|| position(batch, n)));
+            let n = results::partition_point(batch.num_rows(), |i| published_at(batch, i) < slice_end);
+            in_slice.extend((0..n).map(|i| results::position(batch, i)));
+            beyond = beyond.min_some((n < batch.num_rows()).then(|| results::position(batch, n)));
         }
         in_slice.sort_unstable();
         if let Some(next) = in_slice.get(self.part_rows_max) {
@@ -177,7 +178,7 @@ impl Slicer {
         for (table, batches) in &mut self.pending {
             let mut rest = Vec::new();
             for batch in std::mem::take(batches) {
-                let n = rows_before(&batch, |i| position(&batch, i) < cut);
+                let n = results::rows_before(&batch, cut);
                 if n > 0 {
                     part.entry(*table).or_default().push(batch.slice(0, n));
                 }
@@ -229,23 +230,8 @@ impl<T: Ord> MinSome for Option<T> {
     }
 }
 
-fn rows_before(batch: &RecordBatch, before: impl Fn(usize) -> bool) -> usize {
-    let (mut lo, mut hi) = (0, batch.num_rows());
-    while lo < hi {
-        let middle = (lo + hi) / 2;
-        if before(middle) { lo = middle + 1 } else { hi = middle }
-    }
-    lo
-}
-
-fn position(batch: &RecordBatch, row: usize) -> LogPosition {
-    let offset = batch.column_by_name("log_offset").and_then(|c| c.as_primitive_opt::<Int64Type>()).map_or(0, |c| c.value(row));
-    let index = batch.column_by_name("log_index").and_then(|c| c.as_primitive_opt::<UInt32Type>()).map_or(0, |c| c.value(row));
-    LogPosition { offset, index }
-}
-
 fn first_position(batch: &RecordBatch) -> Option<LogPosition> {
-    (batch.num_rows() > 0).then(|| position(batch, 0))
+    (batch.num_rows() > 0).then(|| results::position(batch, 0))
 }
 
 fn published_at(batch: &RecordBatch, row: usize) -> i64 {

@@ -405,15 +405,21 @@ fn records_carry_what_their_kind_requires() {
 
 #[test]
 fn memory_follows_open_business_not_the_length_of_the_run() {
-    let most_open = |days: i64| {
-        let mut generator = Generator::new(&plain_days(23, 1, 2, days)).unwrap();
+    let most_open = |seed: u64, days: i64| {
+        let mut generator = Generator::new(&plain_days(seed, 1, 2, days)).unwrap();
         let mut most = 0;
         while generator.next().is_some() {
             most = most.max(generator.open_items());
         }
-        assert_eq!(generator.open_items(), 0);
+        assert_eq!(generator.open_items(), 0, "seed {seed}, {days} days: left open at the end");
         most
     };
-    let (month, quarter) = (most_open(30), most_open(90));
-    assert!(quarter * 10 < month * 13, "{month} open at most in 30 days, {quarter} in 90");
+    // 3023 ends in the middle of a conversation that an order waits for.
+    for seed in [23, 3_023] {
+        let (month, quarter) = (most_open(seed, 30), most_open(seed, 90));
+        assert!(
+            quarter * 10 < month * 13,
+            "seed {seed}: {month} open at most in 30 days, {quarter} in 90"
+        );
+    }
 }

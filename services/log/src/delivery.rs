@@ -1,0 +1,128 @@
+//! Deliveries: a producer whose messages are counted until they are acknowledged, and that fails once one is not.
+
+use crate::error::LogError;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a full send queue may stay full.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Default)]
+struct Acknowledged {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+    first_failure: Mutex<Option<(String, String)>>,
+}
+
+#[derive(Clone, Default)]
+struct Context(Arc<Acknowledged>);
+
+impl ClientContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        match result {
+            Ok(_) => {
+                self.0.delivered.fetch_add(1, Ordering::Release);
+            }
+            Err((error, message)) => {
+                let mut first = self.0.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert_with(|| (message.topic().to_owned(), error.to_string()));
+                self.0.failed.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// A producer; one that has failed does not recover, its owner makes a new one and repeats from what is committed.
+pub struct Delivery {
+    producer: BaseProducer<Context>,
+    context: Context,
+    sent: u64,
+}
+
+/// A message to send.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// Key.
+    pub key: Option<&'a [u8]>,
+    /// Value.
+    pub payload: Option<&'a [u8]>,
+    /// Headers.
+    pub headers: Option<OwnedHeaders>,
+}
+
+impl Delivery {
+    /// A producer with these options.
+    pub fn new(config: &ClientConfig) -> Result<Self, LogError> {
+        let context = Context::default();
+        let producer = config.create_with_context(context.clone()).map_err(LogError::Client)?;
+        Ok(Delivery { producer, context, sent: 0 })
+    }
+
+    /// Queues a message; waits while the queue is full.
+    pub fn send(&mut self, message: Outgoing<'_>) -> Result<(), LogError> {
+        self.check()?;
+        let begun = Instant::now();
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(message.topic).partition(message.partition);
+        record.key = message.key;
+        record.payload = message.payload;
+        record.headers = message.headers;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => {
+                    self.sent += 1;
+                    return Ok(());
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if begun.elapsed() < QUEUE_PATIENCE => {
+                    record = back;
+                    self.producer.poll(Duration::from_millis(10));
+                }
+                Err((error, _)) => return Err(LogError::Delivery { topic: message.topic.to_owned(), cause: error.to_string() }),
+            }
+        }
+    }
+
+    /// Lets the client report acknowledgements.
+    pub fn poll(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Messages that are not acknowledged yet.
+    pub fn in_flight(&self) -> u64 {
+        self.sent - self.context.0.delivered.load(Ordering::Acquire) - self.context.0.failed.load(Ordering::Acquire)
+    }
+
+    /// Fails if any message so far was not delivered.
+    pub fn check(&self) -> Result<(), LogError> {
+        if self.context.0.failed.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let first = self.context.0.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let (topic, cause) = first.clone().unwrap_or_default();
+        Err(LogError::Delivery { topic, cause })
+    }
+
+    /// Waits until every message is acknowledged, at most `limit`.
+    pub fn flush(&self, limit: Duration) -> Result<(), LogError> {
+        let flushed = self.producer.flush(limit);
+        self.check()?;
+        match flushed {
+            Ok(()) if self.in_flight() == 0 => Ok(()),
+            Ok(()) => Err(LogError::Delivery { topic: "(all)".into(), cause: "some messages are still not acknowledged".into() }),
+            Err(error) => Err(LogError::Delivery { topic: "(all)".into(), cause: format!("not acknowledged within {limit:?}: {error}") }),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Membership in a consumer group, with explicit starting points.
+//!
+//! Assignments come as [`Change`]s, in order with the messages: a change is handed out before any message that was read
+//! after it. Where reading begins is decided here (from the committed offset, else from the beginning) and told to the
+//! owner together with what was committed beside the offset.
+//!
+//! ```text
+//! poll ─► changes (assigned: topic, partition, offset, metadata │ revoked) ─► then the message, the end of a partition, or nothing
+//! ```
+//!
+//! A member must be polled from one thread, and dropped there; dropping may block while the group is left.
+
+use crate::error::LogError;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long the broker may take to say where reading begins: its group coordinator may have to load first.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The wall clock (ms).
+pub fn wall_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+/// Where reading begins.
+pub enum Begin {
+    /// At the committed offset, if what was committed beside it is still about this topic; else at the beginning.
+    Committed(Box<dyn Fn(&str) -> bool + Send + Sync>),
+    /// At offset 0, always: the reader rebuilds its state.
+    Zero,
+}
+
+/// A partition that was assigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// First offset that will be read.
+    pub offset: i64,
+    /// First offset that is there.
+    pub low: i64,
+    /// What was committed beside the offset; `None` where nothing is committed.
+    pub metadata: Option<String>,
+}
+
+/// A change of the assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// More partitions.
+    Assigned(Vec<Start>),
+    /// Fewer: topic and partition.
+    Revoked(Vec<(String, i32)>),
+}
+
+struct Context {
+    begin: Begin,
+    changes: Mutex<Vec<Result<Change, LogError>>>,
+    /// Wall time of the last word from the broker that was silent longest (ms).
+    contact_ms: AtomicI64,
+}
+
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let now = wall_ms();
+        let leaders: Vec<i32> = statistics
+            .topics
+            .values()
+            .flat_map(|t| t.partitions.iter())
+            .filter(|(partition, p)| **partition >= 0 && p.desired && p.leader >= 0)
+            .map(|(_, p)| p.leader)
+            .collect();
+        let contact = statistics
+            .brokers
+            .values()
+            .filter(|b| leaders.contains(&b.nodeid))
+            .map(|b| if b.state == "UP" && b.rxidle >= 0 { now - b.rxidle / 1000 } else { 0 })
+            .min();
+        if let Some(contact) = contact {
+            self.contact_ms.fetch_max(contact, Ordering::Relaxed);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka client");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let change = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list, cooperative).map(Change::Assigned),
+            _ => {
+                let result = if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() };
+                result.map(|()| Change::Revoked(names(list))).map_err(|e| read_error("assignment", &e))
+            }
+        };
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+    }
+}
+
+fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
+    list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect()
+}
+
+fn read_error(what: &str, error: &KafkaError) -> LogError {
+    LogError::Read { what: what.to_owned(), cause: error.to_string() }
+}
+
+/// Repeats what a broker refuses while it starts or moves its coordinator.
+fn patiently<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, LogError> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Ok(value) => return Ok(value),
+            Err(error) if begun.elapsed() >= limit || is_final(&error) => return Err(read_error(what, &error)),
+            Err(error) => {
+                tracing::debug!(%error, what, "asking again");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+    }
+}
+
+fn is_final(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic};
+    matches!(error.rdkafka_error_code(), Some(UnknownTopic | GroupAuthorizationFailed | TopicAuthorizationFailed))
+}
+
+impl Context {
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList, cooperative: bool) -> Result<Vec<Start>, LogError> {
+        let mut starts = Vec::new();
+        let mut from = TopicPartitionList::new();
+        let committed = match self.begin {
+            Begin::Zero => None,
+            Begin::Committed(_) => {
+                let ask = || consumer.committed_offsets(list.clone(), Duration::from_secs(5));
+                Some(patiently("committed offsets", START_PATIENCE, ask)?)
+            }
+        };
+        for element in list.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            let ask = || consumer.fetch_watermarks(topic, partition, Duration::from_secs(5));
+            let (low, _) = patiently("watermarks", START_PATIENCE, ask)?;
+            let known = committed.as_ref().and_then(|c| c.find_partition(topic, partition));
+            let (offset, metadata) = match known.map(|k| (k.offset(), k.metadata().to_owned())) {
+                Some((Offset::Offset(offset), metadata)) => match &self.begin {
+                    Begin::Committed(usable) if !usable(&metadata) => (low, Some(metadata)),
+                    _ => (offset, Some(metadata)),
+                },
+                _ => (if matches!(self.begin, Begin::Zero) { 0 } else { low }, None),
+            };
+            if offset < low {
+                return Err(LogError::Truncated { topic: topic.to_owned(), partition, needed: offset, low });
+            }
+            let added = from.add_partition_offset(topic, partition, Offset::Offset(offset));
+            added.map_err(|e| read_error("assignment", &e))?;
+            starts.push(Start { topic: topic.to_owned(), partition, offset, low, metadata });
+        }
+        let assigned = if cooperative { consumer.incremental_assign(&from) } else { consumer.assign(&from) };
+        assigned.map_err(|e| read_error("assignment", &e))?;
+        Ok(starts)
+    }
+}
+
+/// What a poll brought.
+pub enum Polled<'a> {
+    /// A message.
+    Message(BorrowedMessage<'a>),
+    /// This partition (of a member of one topic) is read to its end.
+    End(i32),
+    /// Nothing within the time.
+    Nothing,
+}
+
+/// A member of a group.
+pub struct Member {
+    consumer: BaseConsumer<Context>,
+    topics: String,
+}
+
+impl Member {
+    /// Joins the group of the configuration.
+    pub fn join(config: &ClientConfig, topics: &[&str], begin: Begin) -> Result<Self, LogError> {
+        let context = Context { begin, changes: Mutex::new(Vec::new()), contact_ms: AtomicI64::new(0) };
+        let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(LogError::Client)?;
+        consumer.subscribe(topics).map_err(LogError::Client)?;
+        Ok(Member { consumer, topics: topics.join(", ") })
+    }
+
+    /// Waits for the next thing; look at [`Member::changes`] before using a message.
+    pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, LogError> {
+        match self.consumer.poll(timeout) {
+            None => Ok(Polled::Nothing),
+            Some(Ok(message)) => Ok(Polled::Message(message)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Polled::End(partition)),
+            Some(Err(error)) if fatal(&error) => Err(read_error(&self.topics, &error)),
+            Some(Err(error)) => {
+                // The client goes on trying by itself; what stands still shows in the clocks.
+                tracing::warn!(%error, topics = %self.topics, "reading");
+                Ok(Polled::Nothing)
+            }
+        }
+    }
+
+    /// The changes of the assignment since they were last asked for.
+    pub fn changes(&self) -> Result<Vec<Change>, LogError> {
+        let context = self.consumer.context();
+        std::mem::take(&mut *context.changes.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+
+    /// Wall time up to which the brokers have answered (ms): silence later than this may be deafness.
+    pub fn contact_ms(&self) -> i64 {
+        self.consumer.context().contact_ms.load(Ordering::Relaxed)
+    }
+
+    /// Commits an offset (the first not read) with something beside it, per topic and partition; waits for the answer if `wait`.
+    pub fn commit(&self, offsets: &[(&str, i32, i64, String)], wait: bool) -> Result<(), LogError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, offset, metadata) in offsets {
+            let mut element = list.add_partition(topic, *partition);
+            element.set_offset(Offset::Offset(*offset)).map_err(|e| read_error("commit", &e))?;
+            element.set_metadata(metadata);
+        }
+        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+        match self.consumer.commit(&list, mode) {
+            // Somebody else owns it now, or will; what was not committed is repeated and known to be.
+            Err(error) if lost(&error) => {
+                tracing::info!(%error, "offsets not committed; another member goes on from the last ones");
+                Ok(())
+            }
+            result => result.map_err(|e| read_error("commit", &e)),
+        }
+    }
+
+    /// Reads a partition again from `offset`, not before it is resumed.
+    pub fn hold(&self, topic: &str, partition: i32, offset: i64) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        self.consumer.pause(&list).map_err(|e| read_error("pause", &e))?;
+        self.consumer
+            .seek(topic, partition, Offset::Offset(offset), Duration::from_secs(10))
+            .map_err(|e| read_error("seek", &e))
+    }
+
+    /// Goes on reading a partition that was held.
+    pub fn resume(&self, topic: &str, partition: i32) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        self.consumer.resume(&list).map_err(|e| read_error("resume", &e))
+    }
+
+    /// First and next offset of a partition, as the broker says.
+    pub fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), LogError> {
+        patiently("watermarks", START_PATIENCE, || self.consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)))
+    }
+
+    /// The partitions of a topic.
+    pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, LogError> {
+        let metadata = patiently("metadata", START_PATIENCE, || self.consumer.fetch_metadata(Some(topic), Duration::from_secs(5)))?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
+        let partitions: Vec<i32> = found.map(|t| t.partitions().iter().map(|p| p.id()).collect()).unwrap_or_default();
+        if partitions.is_empty() { Err(LogError::NoTopic(topic.to_owned())) } else { Ok(partitions) }
+    }
+}
+
+fn lost(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AssignmentLost, IllegalGeneration, NoOffset, RebalanceInProgress, State, UnknownMemberId};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(IllegalGeneration | UnknownMemberId | RebalanceInProgress | AssignmentLost | NoOffset | State)
+    )
+}
+
+/// Errors after which the client does not go on by itself.
+fn fatal(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{Authentication, AutoOffsetReset, Fatal, GroupAuthorizationFailed, OffsetOutOfRange, TopicAuthorizationFailed};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Fatal | AutoOffsetReset | OffsetOutOfRange | Authentication | GroupAuthorizationFailed | TopicAuthorizationFailed)
+    )
+}

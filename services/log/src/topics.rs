@@ -1,0 +1,96 @@
+//! Topics: those of the input must exist; our own are created where that is wished.
+
+use crate::client;
+use crate::error::LogError;
+use peakdesk_model::input::Topic;
+use peakdesk_runtime::config::{KafkaConfig, TopicsConfig};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a broker may take to answer at all.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Dead letters hold whole records of the input, of any size it allows.
+const LETTER_BYTES_MAX: &str = "33554432";
+
+/// How many partitions each topic has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Partitions(BTreeMap<String, i32>);
+
+impl Partitions {
+    /// The partitions of a topic, 0 if it is not known.
+    pub fn of(&self, topic: &str) -> i32 {
+        self.0.get(topic).copied().unwrap_or(0)
+    }
+}
+
+/// Asks for all topics of the configuration; creates our own where they are missing and that is wished.
+pub fn prepare(kafka: &KafkaConfig, topics: &TopicsConfig) -> Result<Partitions, LogError> {
+    let admin: AdminClient<DefaultClientContext> = client::admin(kafka).create().map_err(LogError::Client)?;
+    let mut found = list(&admin, kafka)?;
+    let own = [
+        (&topics.shop_log, topics.log_partitions, None),
+        (&topics.results, topics.log_partitions, None),
+        (&topics.dead_letters, topics.log_partitions.min(8), Some(LETTER_BYTES_MAX)),
+    ];
+    let missing: Vec<_> = own.iter().filter(|(name, ..)| !found.0.contains_key(*name)).collect();
+    if topics.create && !missing.is_empty() {
+        for (name, partitions, bytes_max) in missing {
+            create(&admin, name, *partitions, topics.replication, *bytes_max)?;
+        }
+        found = list(&admin, kafka)?;
+    }
+    for (name, partitions, _) in own.into_iter().take(2) {
+        match found.0.get(name) {
+            Some(n) if *n != partitions => {
+                return Err(LogError::Partitions { topic: name.clone(), expected: partitions, found: *n });
+            }
+            _ => {}
+        }
+    }
+    let inputs = Topic::ALL.map(|t| &topics.input(t).name);
+    for name in inputs.into_iter().chain([&topics.shop_log, &topics.results, &topics.dead_letters]) {
+        if !found.0.contains_key(name) {
+            return Err(LogError::NoTopic(name.clone()));
+        }
+    }
+    Ok(found)
+}
+
+fn list(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> Result<Partitions, LogError> {
+    let metadata = admin
+        .inner()
+        .fetch_metadata(None, PATIENCE)
+        .map_err(|e| LogError::Unreachable { bootstrap: kafka.bootstrap.clone(), cause: e.to_string() })?;
+    let topics = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
+    Ok(Partitions(topics.map(|t| (t.name().to_owned(), t.partitions().len() as i32)).collect()))
+}
+
+fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    name: &str,
+    partitions: i32,
+    replication: Option<i32>,
+    bytes_max: Option<&str>,
+) -> Result<(), LogError> {
+    let failed = |cause: String| LogError::Create { topic: name.to_owned(), cause };
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication.unwrap_or(-1)));
+    // The log and what follows from it are kept: state and tables are rebuilt from them.
+    topic = topic.set("retention.ms", "-1").set("retention.bytes", "-1").set("cleanup.policy", "delete");
+    if let Some(bytes) = bytes_max {
+        topic = topic.set("max.message.bytes", bytes);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let results = runtime.block_on(admin.create_topics([&topic], &options)).map_err(|e| failed(e.to_string()))?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(failed(code.to_string())),
+        }
+    }
+    tracing::info!(topic = name, partitions, "topic created");
+    Ok(())
+}
