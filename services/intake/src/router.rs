@@ -53,9 +53,17 @@ impl Router {
     /// A router from these source partitions, each read from its `next`, to so many log partitions.
     pub fn new(sources: Vec<Source>, log_partitions: i32) -> Self {
         let told: Vec<i64> = sources.iter().map(|s| s.next).collect();
-        let lane = |_| Lane { builder: FrameBuilder::default(), told: told.clone(), told_expected: false };
+        let lane = |_| Lane {
+            builder: FrameBuilder::default(),
+            told: told.clone(),
+            told_expected: false,
+        };
         let lanes = (0..log_partitions.max(1)).map(lane).collect();
-        Router { sources, lanes, expected: Vec::new() }
+        Router {
+            sources,
+            lanes,
+            expected: Vec::new(),
+        }
     }
 
     /// The same, and the first frame of every log partition says which source partitions hold records.
@@ -77,7 +85,9 @@ impl Router {
     /// Takes in an event of the source at `source`; says to which log partition it goes and how many events wait there.
     pub fn push(&mut self, source: usize, event: &Event<'_>, question: u8) -> (i32, usize) {
         let to = log_partition(event.shop_id, self.lanes.len() as i32);
-        let Some(lane) = self.lanes.get_mut(to as usize) else { return (to, 0) };
+        let Some(lane) = self.lanes.get_mut(to as usize) else {
+            return (to, 0);
+        };
         lane.builder.push(source as u16, event, question);
         (to, lane.builder.len())
     }
@@ -125,10 +135,20 @@ impl Router {
         let Some(lane) = self.lanes.get_mut(log_partition as usize) else {
             return Err(FrameError::Content(format!("no log partition {log_partition}")));
         };
-        let batch = if lane.builder.is_empty() { None } else { Some(lane.builder.finish()?) };
+        let batch = if lane.builder.is_empty() {
+            None
+        } else {
+            Some(lane.builder.finish()?)
+        };
         let range = |(s, told): (&Source, &mut i64)| {
             let from = std::mem::replace(told, s.next);
-            SourceRange { partition: s.partition, origin: s.origin, from, to: s.next, clock: s.clock }
+            SourceRange {
+                partition: s.partition,
+                origin: s.origin,
+                from,
+                to: s.next,
+                clock: s.clock,
+            }
         };
         let ranges = sources.iter().zip(lane.told.iter_mut()).map(range).collect();
         let first = !std::mem::replace(&mut lane.told_expected, true);
@@ -148,8 +168,20 @@ mod tests {
 
     #[test]
     fn every_log_partition_is_told_of_every_offset_once() {
-        let partition = SourcePartition { topic: Topic::Chat, partition: 3, generation: 1 };
-        let mut router = Router::new(vec![Source { partition, origin: 10, next: 10, clock: None }], 4);
+        let partition = SourcePartition {
+            topic: Topic::Chat,
+            partition: 3,
+            generation: 1,
+        };
+        let mut router = Router::new(
+            vec![Source {
+                partition,
+                origin: 10,
+                next: 10,
+                clock: None,
+            }],
+            4,
+        );
         let mut ends = [10; 4];
         let mut seen = 0;
         for round in 0..20 {

@@ -17,7 +17,11 @@ pub struct RunOn {
 impl RunOn {
     /// A clock that stood at `clock` at the wall time `wall` (ms). It runs on when the end of the partition is seen again.
     pub fn resume(clock: Option<i64>, wall: i64) -> Self {
-        RunOn { base: clock.map(|c| (c, wall)), clock, at_end: false }
+        RunOn {
+            base: clock.map(|c| (c, wall)),
+            clock,
+            at_end: false,
+        }
     }
 
     /// Where it stands (ms); `None` before the first record.
@@ -72,7 +76,11 @@ mod tests {
         run_on.read(Some(790), 1_310);
         assert_eq!(run_on.run(1_400, 1.0), Some(800), "a record from before stops it where it is");
         run_on.reached_end(Some(790), 1_400);
-        assert_eq!(run_on.run(1_300, 1.0), Some(800), "a wall clock that goes back does not take it along");
+        assert_eq!(
+            run_on.run(1_300, 1.0),
+            Some(800),
+            "a wall clock that goes back does not take it along"
+        );
     }
 
     #[test]

@@ -15,8 +15,8 @@
 use crate::clock::SourceClock;
 use crate::decode::{Edge, Format, Reject, SourceRecord};
 use crate::loose::Loose;
-use crate::run_on::RunOn;
 use crate::router::{Router, Source};
+use crate::run_on::RunOn;
 use peakdesk_log::client::{self, MESSAGE_BYTES_MAX};
 use peakdesk_log::delivery::{Delivery, Outgoing};
 use peakdesk_log::error::LogError;
@@ -67,6 +67,7 @@ pub struct IntakeMetrics {
     ticks: IntCounter,
     waiting: IntCounter,
     clock_ms: IntGaugeVec,
+    sources: IntGaugeVec,
 }
 
 impl IntakeMetrics {
@@ -74,16 +75,24 @@ impl IntakeMetrics {
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         Ok(IntakeMetrics {
             records: metrics.counter_vec("intake_records_total", "Records read, by input topic.", &["topic"])?,
-            dead: metrics.counter_vec("intake_dead_letters_total", "Records refused, by input topic and reason.", &["topic", "reason"])?,
+            dead: metrics.counter_vec(
+                "intake_dead_letters_total",
+                "Records refused, by input topic and reason.",
+                &["topic", "reason"],
+            )?,
             frames: metrics.counter("intake_frames_total", "Frames with events written to the shop log.")?,
             frame_bytes: metrics.counter("intake_frame_bytes_total", "Bytes of frames written to the shop log.")?,
             ticks: metrics.counter("intake_ticks_total", "Frames without events written to the shop log.")?,
-            waiting: metrics.counter("intake_schema_retries_total", "Records held back because the schema registry did not answer.")?,
+            waiting: metrics.counter(
+                "intake_schema_retries_total",
+                "Records held back because the schema registry did not answer.",
+            )?,
             clock_ms: metrics.int_gauge_vec(
                 "intake_source_clock_milliseconds",
                 "Arrival time up to which a source partition is forwarded, since the Unix epoch.",
                 &["topic", "partition"],
             )?,
+            sources: metrics.int_gauge_vec("intake_source_partitions", "Source partitions read by this process.", &["topic"])?,
         })
     }
 }
@@ -175,7 +184,14 @@ fn find_expected(config: &Config, member: &Member) -> Result<Vec<(SourcePartitio
         for partition in member.partitions(&input.name)? {
             let (low, high) = member.watermarks(&input.name, partition)?;
             if high > low {
-                expected.push((SourcePartition { topic, partition, generation: input.generation }, high));
+                expected.push((
+                    SourcePartition {
+                        topic,
+                        partition,
+                        generation: input.generation,
+                    },
+                    high,
+                ));
             }
         }
     }
@@ -225,8 +241,18 @@ impl Worker<'_> {
                 }
             }
         }
-        let source = |l: &Lane| Source { partition: l.partition, origin: l.origin, next: l.next, clock: l.run_on.clock() };
+        let source = |l: &Lane| Source {
+            partition: l.partition,
+            origin: l.origin,
+            next: l.next,
+            clock: l.run_on.clock(),
+        };
         let sources = self.lanes.iter().map(source).collect();
+        self.shared
+            .metrics
+            .sources
+            .with_label_values(&[self.topic.name()])
+            .set(self.lanes.len() as i64);
         self.router = Router::new(sources, self.shared.config.topics.log_partitions).expecting(self.expected.clone());
         Ok(())
     }
@@ -234,22 +260,39 @@ impl Worker<'_> {
     /// A source partition as it was committed, or from its beginning.
     fn lane(&self, start: &Start) -> Lane {
         let generation = self.shared.config.topics.input(self.topic).generation;
-        let partition = SourcePartition { topic: self.topic, partition: start.partition, generation };
+        let partition = SourcePartition {
+            topic: self.topic,
+            partition: start.partition,
+            generation,
+        };
         let committed: Option<Committed> = start.metadata.as_deref().and_then(|m| serde_json::from_str(m).ok());
         // Over generations offsets begin again, the clock does not.
         let arrival = committed.and_then(|c| c.arrival).map_or_else(SourceClock::new, SourceClock::resume);
         let run_on = committed.map_or_else(RunOn::default, |c| RunOn::resume(c.clock, c.wall));
         let origin = committed.filter(|c| c.generation == generation).map_or(start.offset, |c| c.origin);
-        Lane { partition, origin, next: start.offset, arrival, run_on, committed: start.offset, retry_at: None }
+        Lane {
+            partition,
+            origin,
+            next: start.offset,
+            arrival,
+            run_on,
+            committed: start.offset,
+            retry_at: None,
+        }
     }
 
     fn read(&mut self, message: &BorrowedMessage<'_>) -> Result<(), IntakeError> {
-        let Some(place) = self.lanes.iter().position(|l| l.partition.partition == message.partition()) else { return Ok(()) };
+        let Some(place) = self.lanes.iter().position(|l| l.partition.partition == message.partition()) else {
+            return Ok(());
+        };
         let Some(lane) = self.lanes.get_mut(place) else { return Ok(()) };
         if message.offset() < lane.next {
             return Ok(());
         }
-        let position = SourcePosition { partition: lane.partition, offset: message.offset() };
+        let position = SourcePosition {
+            partition: lane.partition,
+            offset: message.offset(),
+        };
         let wall = wall_ms();
         let mut arrival = lane.arrival;
         let outcome = match arrival.observe(message.timestamp().to_millis(), Some(wall)) {
@@ -278,7 +321,12 @@ impl Worker<'_> {
             TopicFormat::Json => Format::Json,
         };
         let mut loose = Loose::default();
-        let record = SourceRecord { position, clock, format, payload };
+        let record = SourceRecord {
+            position,
+            clock,
+            format,
+            payload,
+        };
         match self.shared.edge.decode(&record, &mut loose) {
             Ok(decoded) => {
                 let (log_partition, waiting) = self.router.push(place, &decoded.event, decoded.question.map_or(0, |q| q as u8));
@@ -310,15 +358,33 @@ impl Worker<'_> {
 
     /// Sends a refused record to the dead letters, as it was.
     fn bury(&mut self, position: SourcePosition, reason: DeadReason, message: &BorrowedMessage<'_>) -> Result<(), IntakeError> {
-        self.shared.metrics.dead.with_label_values(&[self.topic.name(), reason.name()]).inc();
-        tracing::debug!(topic = self.name, partition = position.partition.partition, offset = position.offset, reason = reason.name(), "dead letter");
+        self.shared
+            .metrics
+            .dead
+            .with_label_values(&[self.topic.name(), reason.name()])
+            .inc();
+        tracing::debug!(
+            topic = self.name,
+            partition = position.partition.partition,
+            offset = position.offset,
+            reason = reason.name(),
+            "dead letter"
+        );
         let mut headers = OwnedHeaders::new();
         if let Some(original) = message.headers() {
-            headers = (0..original.count()).map(|i| original.get(i)).fold(headers, |all, h| all.insert(Header { key: h.key, value: h.value }));
+            headers = (0..original.count()).map(|i| original.get(i)).fold(headers, |all, h| {
+                all.insert(Header {
+                    key: h.key,
+                    value: h.value,
+                })
+            });
         }
         let clock = self.lanes.iter().find(|l| l.partition == position.partition).and_then(|l| {
             let mut arrival = l.arrival;
-            arrival.observe(message.timestamp().to_millis(), None).ok().filter(|_| reason != DeadReason::BadTimestamp)
+            arrival
+                .observe(message.timestamp().to_millis(), None)
+                .ok()
+                .filter(|_| reason != DeadReason::BadTimestamp)
         });
         headers = peakdesk_log::letter::describe(headers, position, reason, message.timestamp().to_millis(), clock);
         let topics = &self.shared.config.topics;
@@ -338,16 +404,26 @@ impl Worker<'_> {
         let (head, batch) = self.router.take(log_partition, wall_ms())?;
         let bytes = Frame::encode(&head, batch.as_ref())?;
         let metrics = &self.shared.metrics;
-        if batch.is_some() { metrics.frames.inc() } else { metrics.ticks.inc() }
+        if batch.is_some() {
+            metrics.frames.inc()
+        } else {
+            metrics.ticks.inc()
+        }
         metrics.frame_bytes.inc_by(bytes.len() as u64);
         let topic = &self.shared.config.topics.shop_log;
-        Ok(self.delivery.send(Outgoing { topic, partition: log_partition, key: None, payload: Some(&bytes), headers: None })?)
+        Ok(self.delivery.send(Outgoing {
+            topic,
+            partition: log_partition,
+            key: None,
+            payload: Some(&bytes),
+            headers: None,
+        })?)
     }
 
     /// Tells every log partition how far the source partitions are, and commits what all of them have acknowledged.
     fn tick(&mut self, wait: bool) -> Result<(), IntakeError> {
-        self.last_tick = Instant::now();
         if self.lanes.is_empty() {
+            self.last_tick = Instant::now();
             return Ok(());
         }
         let speed = f64::from_bits(self.shared.clock_speed.load(Ordering::Relaxed));
@@ -365,21 +441,38 @@ impl Worker<'_> {
             self.send(log_partition)?;
         }
         self.delivery.flush(FLUSH_PATIENCE)?;
-        self.commit(wait, wall)
+        self.commit(wait, wall)?;
+        // From its end: a slow broker must not leave time for nothing but ticks.
+        self.last_tick = Instant::now();
+        Ok(())
     }
 
     fn commit(&mut self, wait: bool, wall: i64) -> Result<(), IntakeError> {
         let idle_too = wait || self.last_commit.elapsed() >= IDLE_COMMIT_EVERY;
         let mut offsets = Vec::new();
-        for lane in self.lanes.iter_mut().filter(|l| l.next > l.committed || (idle_too && l.run_on.clock().is_some())) {
+        for lane in self
+            .lanes
+            .iter_mut()
+            .filter(|l| l.next > l.committed || (idle_too && l.run_on.clock().is_some()))
+        {
             let (origin, generation) = (lane.origin, lane.partition.generation);
-            let beside = Committed { origin, generation, arrival: lane.arrival.at(), clock: lane.run_on.clock(), wall };
+            let beside = Committed {
+                origin,
+                generation,
+                arrival: lane.arrival.at(),
+                clock: lane.run_on.clock(),
+                wall,
+            };
             // Numbers always have a JSON form.
             let beside = serde_json::to_string(&beside).unwrap_or_default();
             offsets.push((self.name, lane.partition.partition, lane.next, beside));
             lane.committed = lane.next;
             let label = lane.partition.partition.to_string();
-            self.shared.metrics.clock_ms.with_label_values(&[self.topic.name(), &label]).set(lane.run_on.clock().unwrap_or(0));
+            self.shared
+                .metrics
+                .clock_ms
+                .with_label_values(&[self.topic.name(), &label])
+                .set(lane.run_on.clock().unwrap_or(0));
         }
         if idle_too {
             self.last_commit = Instant::now();

@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -69,7 +69,11 @@ impl Delivery {
     pub fn new(config: &ClientConfig) -> Result<Self, LogError> {
         let context = Context::default();
         let producer = config.create_with_context(context.clone()).map_err(LogError::Client)?;
-        Ok(Delivery { producer, context, sent: 0 })
+        Ok(Delivery {
+            producer,
+            context,
+            sent: 0,
+        })
     }
 
     /// Queues a message; waits while the queue is full.
@@ -90,7 +94,12 @@ impl Delivery {
                     record = back;
                     self.producer.poll(Duration::from_millis(10));
                 }
-                Err((error, _)) => return Err(LogError::Delivery { topic: message.topic.to_owned(), cause: error.to_string() }),
+                Err((error, _)) => {
+                    return Err(LogError::Delivery {
+                        topic: message.topic.to_owned(),
+                        cause: error.to_string(),
+                    });
+                }
             }
         }
     }
@@ -117,12 +126,19 @@ impl Delivery {
 
     /// Waits until every message is acknowledged, at most `limit`.
     pub fn flush(&self, limit: Duration) -> Result<(), LogError> {
-        let flushed = self.producer.flush(limit);
-        self.check()?;
-        match flushed {
-            Ok(()) if self.in_flight() == 0 => Ok(()),
-            Ok(()) => Err(LogError::Delivery { topic: "(all)".into(), cause: "some messages are still not acknowledged".into() }),
-            Err(error) => Err(LogError::Delivery { topic: "(all)".into(), cause: format!("not acknowledged within {limit:?}: {error}") }),
+        let begun = Instant::now();
+        while self.in_flight() > 0 {
+            self.check()?;
+            if begun.elapsed() > limit {
+                let cause = format!("{} messages are not acknowledged after {limit:?}", self.in_flight());
+                return Err(LogError::Delivery {
+                    topic: "(all)".into(),
+                    cause,
+                });
+            }
+            // The client's own flush looks up only every 100 ms.
+            self.producer.poll(Duration::from_millis(1));
         }
+        self.check()
     }
 }

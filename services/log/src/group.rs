@@ -83,7 +83,13 @@ impl ClientContext for Context {
             .brokers
             .values()
             .filter(|b| leaders.contains(&b.nodeid))
-            .map(|b| if b.state == "UP" && b.rxidle >= 0 { now - b.rxidle / 1000 } else { 0 })
+            .map(|b| {
+                if b.state == "UP" && b.rxidle >= 0 {
+                    now - b.rxidle / 1000
+                } else {
+                    0
+                }
+            })
             .min();
         if let Some(contact) = contact {
             self.contact_ms.fetch_max(contact, Ordering::Relaxed);
@@ -91,6 +97,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is no error; poll tells it.
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            return;
+        }
         tracing::warn!(%error, reason, "kafka client");
     }
 }
@@ -101,8 +111,14 @@ impl ConsumerContext for Context {
         let change = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list, cooperative).map(Change::Assigned),
             _ => {
-                let result = if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() };
-                result.map(|()| Change::Revoked(names(list))).map_err(|e| read_error("assignment", &e))
+                let result = if cooperative {
+                    consumer.incremental_unassign(list)
+                } else {
+                    consumer.unassign()
+                };
+                result
+                    .map(|()| Change::Revoked(names(list)))
+                    .map_err(|e| read_error("assignment", &e))
             }
         };
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
@@ -114,7 +130,10 @@ fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
 }
 
 fn read_error(what: &str, error: &KafkaError) -> LogError {
-    LogError::Read { what: what.to_owned(), cause: error.to_string() }
+    LogError::Read {
+        what: what.to_owned(),
+        cause: error.to_string(),
+    }
 }
 
 /// Repeats what a broker refuses while it starts or moves its coordinator.
@@ -134,7 +153,10 @@ fn patiently<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, 
 
 fn is_final(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic};
-    matches!(error.rdkafka_error_code(), Some(UnknownTopic | GroupAuthorizationFailed | TopicAuthorizationFailed))
+    matches!(
+        error.rdkafka_error_code(),
+        Some(UnknownTopic | GroupAuthorizationFailed | TopicAuthorizationFailed)
+    )
 }
 
 impl Context {
@@ -161,13 +183,28 @@ impl Context {
                 _ => (if matches!(self.begin, Begin::Zero) { 0 } else { low }, None),
             };
             if offset < low {
-                return Err(LogError::Truncated { topic: topic.to_owned(), partition, needed: offset, low });
+                return Err(LogError::Truncated {
+                    topic: topic.to_owned(),
+                    partition,
+                    needed: offset,
+                    low,
+                });
             }
             let added = from.add_partition_offset(topic, partition, Offset::Offset(offset));
             added.map_err(|e| read_error("assignment", &e))?;
-            starts.push(Start { topic: topic.to_owned(), partition, offset, low, metadata });
+            starts.push(Start {
+                topic: topic.to_owned(),
+                partition,
+                offset,
+                low,
+                metadata,
+            });
         }
-        let assigned = if cooperative { consumer.incremental_assign(&from) } else { consumer.assign(&from) };
+        let assigned = if cooperative {
+            consumer.incremental_assign(&from)
+        } else {
+            consumer.assign(&from)
+        };
         assigned.map_err(|e| read_error("assignment", &e))?;
         Ok(starts)
     }
@@ -192,10 +229,17 @@ pub struct Member {
 impl Member {
     /// Joins the group of the configuration.
     pub fn join(config: &ClientConfig, topics: &[&str], begin: Begin) -> Result<Self, LogError> {
-        let context = Context { begin, changes: Mutex::new(Vec::new()), contact_ms: AtomicI64::new(0) };
+        let context = Context {
+            begin,
+            changes: Mutex::new(Vec::new()),
+            contact_ms: AtomicI64::new(0),
+        };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(LogError::Client)?;
         consumer.subscribe(topics).map_err(LogError::Client)?;
-        Ok(Member { consumer, topics: topics.join(", ") })
+        Ok(Member {
+            consumer,
+            topics: topics.join(", "),
+        })
     }
 
     /// Waits for the next thing; look at [`Member::changes`] before using a message.
@@ -216,7 +260,9 @@ impl Member {
     /// The changes of the assignment since they were last asked for.
     pub fn changes(&self) -> Result<Vec<Change>, LogError> {
         let context = self.consumer.context();
-        std::mem::take(&mut *context.changes.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+        std::mem::take(&mut *context.changes.lock().unwrap_or_else(PoisonError::into_inner))
+            .into_iter()
+            .collect()
     }
 
     /// Wall time up to which the brokers have answered (ms): silence later than this may be deafness.
@@ -265,15 +311,23 @@ impl Member {
 
     /// First and next offset of a partition, as the broker says.
     pub fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), LogError> {
-        patiently("watermarks", START_PATIENCE, || self.consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)))
+        patiently("watermarks", START_PATIENCE, || {
+            self.consumer.fetch_watermarks(topic, partition, Duration::from_secs(5))
+        })
     }
 
     /// The partitions of a topic.
     pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, LogError> {
-        let metadata = patiently("metadata", START_PATIENCE, || self.consumer.fetch_metadata(Some(topic), Duration::from_secs(5)))?;
+        let metadata = patiently("metadata", START_PATIENCE, || {
+            self.consumer.fetch_metadata(Some(topic), Duration::from_secs(5))
+        })?;
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         let partitions: Vec<i32> = found.map(|t| t.partitions().iter().map(|p| p.id()).collect()).unwrap_or_default();
-        if partitions.is_empty() { Err(LogError::NoTopic(topic.to_owned())) } else { Ok(partitions) }
+        if partitions.is_empty() {
+            Err(LogError::NoTopic(topic.to_owned()))
+        } else {
+            Ok(partitions)
+        }
     }
 }
 

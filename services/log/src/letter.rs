@@ -15,7 +15,13 @@ const TIMESTAMP: &str = "peakdesk-timestamp";
 const CLOCK: &str = "peakdesk-clock";
 
 /// Adds to the original headers where the record was read and why it was refused.
-pub fn describe(headers: OwnedHeaders, at: SourcePosition, reason: DeadReason, timestamp_ms: Option<i64>, clock: Option<i64>) -> OwnedHeaders {
+pub fn describe(
+    headers: OwnedHeaders,
+    at: SourcePosition,
+    reason: DeadReason,
+    timestamp_ms: Option<i64>,
+    clock: Option<i64>,
+) -> OwnedHeaders {
     let mut fields = vec![
         (REASON, reason.name().to_owned()),
         (TOPIC, at.partition.topic.name().to_owned()),
@@ -25,7 +31,9 @@ pub fn describe(headers: OwnedHeaders, at: SourcePosition, reason: DeadReason, t
     ];
     fields.extend(timestamp_ms.map(|t| (TIMESTAMP, t.to_string())));
     fields.extend(clock.map(|t| (CLOCK, t.to_string())));
-    fields.iter().fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
+    fields
+        .iter()
+        .fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
 }
 
 /// What the headers of a dead letter say.
@@ -60,10 +68,19 @@ pub fn read(message: &BorrowedMessage<'_>) -> Option<Letter> {
     }
     let number = |name: &str| ours.get(name).and_then(|v| v.parse::<i64>().ok());
     let topic = Topic::ALL.into_iter().find(|t| ours.get(TOPIC).is_some_and(|v| v == t.name()))?;
-    let reason = DeadReason::ALL.into_iter().find(|r| ours.get(REASON).is_some_and(|v| v == r.name()))?;
-    let partition = SourcePartition { topic, partition: number(PARTITION)? as i32, generation: number(GENERATION)? as i32 };
+    let reason = DeadReason::ALL
+        .into_iter()
+        .find(|r| ours.get(REASON).is_some_and(|v| v == r.name()))?;
+    let partition = SourcePartition {
+        topic,
+        partition: number(PARTITION)? as i32,
+        generation: number(GENERATION)? as i32,
+    };
     Some(Letter {
-        position: SourcePosition { partition, offset: number(OFFSET)? },
+        position: SourcePosition {
+            partition,
+            offset: number(OFFSET)?,
+        },
         reason,
         timestamp_ms: number(TIMESTAMP),
         clock: number(CLOCK),

@@ -45,7 +45,11 @@ pub fn prepare(kafka: &KafkaConfig, topics: &TopicsConfig) -> Result<Partitions,
     for (name, partitions, _) in own.into_iter().take(2) {
         match found.0.get(name) {
             Some(n) if *n != partitions => {
-                return Err(LogError::Partitions { topic: name.clone(), expected: partitions, found: *n });
+                return Err(LogError::Partitions {
+                    topic: name.clone(),
+                    expected: partitions,
+                    found: *n,
+                });
             }
             _ => {}
         }
@@ -60,12 +64,17 @@ pub fn prepare(kafka: &KafkaConfig, topics: &TopicsConfig) -> Result<Partitions,
 }
 
 fn list(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> Result<Partitions, LogError> {
-    let metadata = admin
-        .inner()
-        .fetch_metadata(None, PATIENCE)
-        .map_err(|e| LogError::Unreachable { bootstrap: kafka.bootstrap.clone(), cause: e.to_string() })?;
-    let topics = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
-    Ok(Partitions(topics.map(|t| (t.name().to_owned(), t.partitions().len() as i32)).collect()))
+    let metadata = admin.inner().fetch_metadata(None, PATIENCE).map_err(|e| LogError::Unreachable {
+        bootstrap: kafka.bootstrap.clone(),
+        cause: e.to_string(),
+    })?;
+    let topics = metadata
+        .topics()
+        .iter()
+        .filter(|t| t.error().is_none() && !t.partitions().is_empty());
+    Ok(Partitions(
+        topics.map(|t| (t.name().to_owned(), t.partitions().len() as i32)).collect(),
+    ))
 }
 
 fn create(
@@ -75,16 +84,27 @@ fn create(
     replication: Option<i32>,
     bytes_max: Option<&str>,
 ) -> Result<(), LogError> {
-    let failed = |cause: String| LogError::Create { topic: name.to_owned(), cause };
+    let failed = |cause: String| LogError::Create {
+        topic: name.to_owned(),
+        cause,
+    };
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication.unwrap_or(-1)));
     // The log and what follows from it are kept: state and tables are rebuilt from them.
-    topic = topic.set("retention.ms", "-1").set("retention.bytes", "-1").set("cleanup.policy", "delete");
+    topic = topic
+        .set("retention.ms", "-1")
+        .set("retention.bytes", "-1")
+        .set("cleanup.policy", "delete");
     if let Some(bytes) = bytes_max {
         topic = topic.set("max.message.bytes", bytes);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(e.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| failed(e.to_string()))?;
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let results = runtime.block_on(admin.create_topics([&topic], &options)).map_err(|e| failed(e.to_string()))?;
+    let results = runtime
+        .block_on(admin.create_topics([&topic], &options))
+        .map_err(|e| failed(e.to_string()))?;
     for result in results {
         match result {
             Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => {}

@@ -60,7 +60,15 @@ impl Envelope {
     /// A message without parts.
     pub fn new(kind: &str, version: u32, head: &impl Serialize) -> Result<Self, EnvelopeError> {
         let head = serde_json::value::to_raw_value(head).map_err(|e| EnvelopeError::Head(e.to_string()))?;
-        Ok(Envelope { raw: RawHead { kind: kind.to_owned(), version, parts: Vec::new(), head }, parts: Vec::new() })
+        Ok(Envelope {
+            raw: RawHead {
+                kind: kind.to_owned(),
+                version,
+                parts: Vec::new(),
+                head,
+            },
+            parts: Vec::new(),
+        })
     }
 
     /// Adds a batch.
@@ -119,7 +127,10 @@ impl Envelope {
             return Err(EnvelopeError::Head(format!("a {} where a {kind} is expected", self.raw.kind)));
         }
         if self.raw.version > version {
-            return Err(EnvelopeError::Head(format!("{kind} of version {}; this program reads up to {version}", self.raw.version)));
+            return Err(EnvelopeError::Head(format!(
+                "{kind} of version {}; this program reads up to {version}",
+                self.raw.version
+            )));
         }
         serde_json::from_str(self.raw.head.get()).map_err(|e| EnvelopeError::Head(e.to_string()))
     }

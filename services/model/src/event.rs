@@ -253,7 +253,15 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// An event with the fields every kind has, all others at their defaults.
-    pub fn new(source: SourcePosition, clock: i64, event_time: i64, kind: Kind, shop_id: &'a str, event_id: &'a str, buyer: BuyerKey) -> Self {
+    pub fn new(
+        source: SourcePosition,
+        clock: i64,
+        event_time: i64,
+        kind: Kind,
+        shop_id: &'a str,
+        event_id: &'a str,
+        buyer: BuyerKey,
+    ) -> Self {
         Event {
             source,
             clock,

@@ -43,13 +43,31 @@ type RangeTuple = (Topic, i32, i32, i64, i64, i64, Option<i64>);
 
 impl From<RangeTuple> for SourceRange {
     fn from((topic, partition, generation, origin, from, to, clock): RangeTuple) -> Self {
-        SourceRange { partition: SourcePartition { topic, partition, generation }, origin, from, to, clock }
+        SourceRange {
+            partition: SourcePartition {
+                topic,
+                partition,
+                generation,
+            },
+            origin,
+            from,
+            to,
+            clock,
+        }
     }
 }
 
 impl From<SourceRange> for RangeTuple {
     fn from(r: SourceRange) -> Self {
-        (r.partition.topic, r.partition.partition, r.partition.generation, r.origin, r.from, r.to, r.clock)
+        (
+            r.partition.topic,
+            r.partition.partition,
+            r.partition.generation,
+            r.origin,
+            r.from,
+            r.to,
+            r.clock,
+        )
     }
 }
 
@@ -143,8 +161,11 @@ fn schema() -> SchemaRef {
         (DataType::UInt8, true),
         (DataType::UInt8, true),
     ];
-    let fields: Vec<Field> =
-        column::NAMES.into_iter().zip(types).map(|(name, (data_type, nullable))| Field::new(name, data_type, nullable)).collect();
+    let fields: Vec<Field> = column::NAMES
+        .into_iter()
+        .zip(types)
+        .map(|(name, (data_type, nullable))| Field::new(name, data_type, nullable))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -203,7 +224,14 @@ impl FrameBuilder {
         self.order_created_at.append_option(event.order_created_at);
         self.reason.append_option(event.reason.map(|r| r as u8));
         self.phase.append_option(event.phase.map(|p| p as u8));
-        let texts = [Some(event.shop_id), Some(event.event_id), event.agent_id, event.to_agent_id, event.order_id, event.refund_id];
+        let texts = [
+            Some(event.shop_id),
+            Some(event.event_id),
+            event.agent_id,
+            event.to_agent_id,
+            event.order_id,
+            event.refund_id,
+        ];
         self.bytes += 96 + texts.into_iter().flatten().map(str::len).sum::<usize>();
     }
 
@@ -289,7 +317,10 @@ struct Columns {
 impl Frame {
     /// A frame of a head and a batch made by [`FrameBuilder`].
     pub fn new(head: FrameHead, batch: Option<&RecordBatch>) -> Result<Self, FrameError> {
-        let frame = Frame { batch: batch.map(Columns::new).transpose()?, head };
+        let frame = Frame {
+            batch: batch.map(Columns::new).transpose()?,
+            head,
+        };
         frame.check()?;
         Ok(frame)
     }
@@ -323,17 +354,24 @@ impl Frame {
 
     /// The events in arrival order.
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
-        self.batch.iter().flat_map(|columns| (0..columns.offset.len()).filter_map(|i| columns.event(i, &self.head)))
+        self.batch
+            .iter()
+            .flat_map(|columns| (0..columns.offset.len()).filter_map(|i| columns.event(i, &self.head)))
     }
 
     /// What `events` relies on, checked once: codes are known, ranges exist.
     fn check(&self) -> Result<(), FrameError> {
         let Some(c) = &self.batch else { return Ok(()) };
         if let Some(bad) = c.range.values().iter().find(|r| usize::from(**r) >= self.head.ranges.len()) {
-            return Err(FrameError::Content(format!("an event names range {bad} of {}", self.head.ranges.len())));
+            return Err(FrameError::Content(format!(
+                "an event names range {bad} of {}",
+                self.head.ranges.len()
+            )));
         }
         if let Some(bad) = c.kind.values().iter().find(|k| Kind::from_code(**k).is_none()) {
-            return Err(FrameError::Content(format!("unknown kind {bad}; was it written by a newer version?")));
+            return Err(FrameError::Content(format!(
+                "unknown kind {bad}; was it written by a newer version?"
+            )));
         }
         Ok(())
     }
@@ -343,10 +381,16 @@ impl Columns {
     fn new(batch: &RecordBatch) -> Result<Self, FrameError> {
         let types = schema();
         let get = |name: &str| -> Result<ArrayRef, FrameError> {
-            let array = batch.column_by_name(name).ok_or_else(|| FrameError::Content(format!("column {name} is missing")))?;
+            let array = batch
+                .column_by_name(name)
+                .ok_or_else(|| FrameError::Content(format!("column {name} is missing")))?;
             let expected = types.field_with_name(name)?;
             if array.data_type() != expected.data_type() || (!expected.is_nullable() && array.null_count() > 0) {
-                return Err(FrameError::Content(format!("column {name} is {}, not {}", array.data_type(), expected.data_type())));
+                return Err(FrameError::Content(format!(
+                    "column {name} is {}, not {}",
+                    array.data_type(),
+                    expected.data_type()
+                )));
             }
             Ok(array.clone())
         };
@@ -385,7 +429,10 @@ impl Columns {
         let flags = self.flags.value(i);
         let mut key = [0; 16];
         key.copy_from_slice(self.buyer_key.value(i));
-        let source = SourcePosition { partition, offset: self.offset.value(i) };
+        let source = SourcePosition {
+            partition,
+            offset: self.offset.value(i),
+        };
         let detail = self.detail.value(i);
         Some(Event {
             agent_id: text(&self.agent_id),
@@ -393,7 +440,11 @@ impl Columns {
             spam: flags & SPAM != 0,
             assisted: flags & ASSISTED != 0,
             rating: if kind == Kind::Rating { detail } else { 0 },
-            robot_kind: if kind == Kind::RobotMessage { RobotKind::from_code(detail)? } else { RobotKind::Full },
+            robot_kind: if kind == Kind::RobotMessage {
+                RobotKind::from_code(detail)?
+            } else {
+                RobotKind::Full
+            },
             order_id: text(&self.order_id),
             refund_id: text(&self.refund_id),
             amount_fen: int(&self.amount_fen),

@@ -44,7 +44,9 @@ pub fn decode(bytes: &[u8]) -> Result<(Span, Vec<(Table, RecordBatch)>), Envelop
     let span = envelope.head(RESULTS_KIND, VERSION)?;
     let named = |(name, batch): (&str, RecordBatch)| {
         let table = Table::ALL.into_iter().find(|t| t.name() == name);
-        table.map(|t| (t, batch)).ok_or_else(|| EnvelopeError::Head(format!("rows of an unknown table {name}; were they written by a newer version?")))
+        table
+            .map(|t| (t, batch))
+            .ok_or_else(|| EnvelopeError::Head(format!("rows of an unknown table {name}; were they written by a newer version?")))
     };
     let batches = envelope.batches()?.into_iter().map(named).collect::<Result<_, _>>()?;
     Ok((span, batches))
@@ -52,8 +54,14 @@ pub fn decode(bytes: &[u8]) -> Result<(Span, Vec<(Table, RecordBatch)>), Envelop
 
 /// The position of a row (its first one, for a batch of another schema).
 pub fn position(batch: &RecordBatch, row: usize) -> LogPosition {
-    let offset = batch.column_by_name("log_offset").and_then(|c| c.as_primitive_opt::<Int64Type>()).map_or(0, |c| c.value(row));
-    let index = batch.column_by_name("log_index").and_then(|c| c.as_primitive_opt::<UInt32Type>()).map_or(0, |c| c.value(row));
+    let offset = batch
+        .column_by_name("log_offset")
+        .and_then(|c| c.as_primitive_opt::<Int64Type>())
+        .map_or(0, |c| c.value(row));
+    let index = batch
+        .column_by_name("log_index")
+        .and_then(|c| c.as_primitive_opt::<UInt32Type>())
+        .map_or(0, |c| c.value(row));
     LogPosition { offset, index }
 }
 

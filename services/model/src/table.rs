@@ -8,7 +8,9 @@
 use crate::event::BuyerKey;
 use crate::position::LogPosition;
 use crate::time::Day;
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array};
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
@@ -36,8 +38,15 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 7] =
-        [Table::ReplyRounds, Table::Orders, Table::Refunds, Table::BuyerDays, Table::AgentWindows, Table::ShopWindows, Table::LateEvents];
+    pub const ALL: [Table; 7] = [
+        Table::ReplyRounds,
+        Table::Orders,
+        Table::Refunds,
+        Table::BuyerDays,
+        Table::AgentWindows,
+        Table::ShopWindows,
+        Table::LateEvents,
+    ];
 
     /// Directory and table name.
     pub fn name(self) -> &'static str {
@@ -406,12 +415,24 @@ impl Rows {
             }
             Ok(())
         };
-        add(Table::ReplyRounds, self.reply_rounds.len(), rounds(&self.reply_rounds, log_partition))?;
+        add(
+            Table::ReplyRounds,
+            self.reply_rounds.len(),
+            rounds(&self.reply_rounds, log_partition),
+        )?;
         add(Table::Orders, self.orders.len(), orders(&self.orders, log_partition))?;
         add(Table::Refunds, self.refunds.len(), refunds(&self.refunds, log_partition))?;
         add(Table::BuyerDays, self.buyer_days.len(), buyer_days(&self.buyer_days, log_partition))?;
-        add(Table::AgentWindows, self.agent_windows.len(), windows(&self.agent_windows, false, log_partition))?;
-        add(Table::ShopWindows, self.shop_windows.len(), windows(&self.shop_windows, true, log_partition))?;
+        add(
+            Table::AgentWindows,
+            self.agent_windows.len(),
+            windows(&self.agent_windows, false, log_partition),
+        )?;
+        add(
+            Table::ShopWindows,
+            self.shop_windows.len(),
+            windows(&self.shop_windows, true, log_partition),
+        )?;
         add(Table::LateEvents, self.late_events.len(), late(&self.late_events, log_partition))?;
         Ok(out)
     }
@@ -439,7 +460,10 @@ struct Columns {
 
 impl Columns {
     fn new() -> Self {
-        Columns { fields: Vec::new(), arrays: Vec::new() }
+        Columns {
+            fields: Vec::new(),
+            arrays: Vec::new(),
+        }
     }
 
     fn push(&mut self, name: &str, nullable: bool, array: ArrayRef) {
@@ -456,11 +480,19 @@ impl Columns {
     }
 
     fn time(&mut self, name: &str, values: impl Iterator<Item = i64>) {
-        self.push(name, false, Arc::new(TimestampMillisecondArray::from_iter_values(values).with_timezone("UTC")));
+        self.push(
+            name,
+            false,
+            Arc::new(TimestampMillisecondArray::from_iter_values(values).with_timezone("UTC")),
+        );
     }
 
     fn time_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<i64>>) {
-        self.push(name, true, Arc::new(TimestampMillisecondArray::from_iter(values).with_timezone("UTC")));
+        self.push(
+            name,
+            true,
+            Arc::new(TimestampMillisecondArray::from_iter(values).with_timezone("UTC")),
+        );
     }
 
     fn int(&mut self, name: &str, values: impl Iterator<Item = i64>) {
@@ -489,7 +521,11 @@ impl Columns {
         self.time("published_at", stamps.clone().map(|s| s.published_at));
         self.small("log_partition", stamps.clone().map(|_| log_partition));
         self.int("log_offset", stamps.clone().map(|s| s.position.offset));
-        self.push("log_index", false, Arc::new(UInt32Array::from_iter_values(stamps.clone().map(|s| s.position.index))));
+        self.push(
+            "log_index",
+            false,
+            Arc::new(UInt32Array::from_iter_values(stamps.clone().map(|s| s.position.index))),
+        );
         self.date("dt", stamps.map(|s| s.dt));
     }
 
@@ -499,7 +535,11 @@ impl Columns {
 }
 
 fn hex_column(columns: &mut Columns, keys: impl Iterator<Item = BuyerKey>) {
-    columns.push("buyer_key", false, Arc::new(StringArray::from_iter_values(keys.map(BuyerKey::to_hex))));
+    columns.push(
+        "buyer_key",
+        false,
+        Arc::new(StringArray::from_iter_values(keys.map(BuyerKey::to_hex))),
+    );
 }
 
 fn rounds(rows: &[RoundRow], log_partition: i32) -> Columns {

@@ -43,7 +43,9 @@ impl UtcOffset {
         if hours > 18 || minutes > 59 {
             return None;
         }
-        Some(UtcOffset { offset_ms: sign * (hours * HOUR_MS + minutes * MINUTE_MS) })
+        Some(UtcOffset {
+            offset_ms: sign * (hours * HOUR_MS + minutes * MINUTE_MS),
+        })
     }
 
     /// The offset in milliseconds.

@@ -1,44 +1,42 @@
-//! peakdesk
+//! Peakdesk: one binary, a role per subcommand.
+//!
+//! ```text
+//! cli (raw arguments) ─► config (validated) ─► roles │ demo │ simulator │ replay │ dump
+//! ```
+
+mod cli;
+mod demo;
+mod progress;
 mod replay;
+mod roles;
+mod setup;
+mod simulate;
 
 use clap::Parser;
-use std::sync::Arc;
+use std::process::ExitCode;
 
-#[derive(Parser)]
-enum Cli {
-    Replay {
-        #[arg(long)]
-        input: std::path::PathBuf,
-        #[arg(long)]
-        output: std::path::PathBuf,
-        #[arg(long)]
-        policy: Option<std::path::PathBuf>,
-    },
+// Most of what the fold allocates is small and long-lived; the system's allocator fragments under it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: what, where, what to do.
+            eprintln!("peakdesk: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> anyhow::Result<()> {
-    let Cli::Replay { input, output, policy } = Cli::parse();
-    let constants = peakdesk_scoring::policy::Constants::default();
-    let policy = match policy {
-        Some(p) => peakdesk_scoring::policy::Policy::parse(&std::fs::read_to_string(p)?, &constants)?,
-        None => Default::default(),
-    };
-    let settings = replay::run::Settings {
-        input,
-        output,
-        log_partitions: 4,
-        workers: 2,
-        edge: peakdesk_intake::decode::Edge {
-            buyer_key: peakdesk_runtime::config::DEVELOPMENT_BUYER_KEY,
-            future_skew_ms: 300_000,
-            order_retention_ms: constants.order_retention_ms,
-            schemas: Arc::new(peakdesk_intake::registry::Schemas::shipped()?),
-        },
-        constants,
-        policies: peakdesk_scoring::policy::Policies::new(policy, Default::default()),
-        generation: 1,
-    };
-    let report = replay::run::run(&settings)?;
-    println!("{report:?}");
-    Ok(())
+fn one_line(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if parts.last().is_none_or(|last| !last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
 }

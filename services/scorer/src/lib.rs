@@ -68,16 +68,28 @@ impl ScorerMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         Ok(ScorerMetrics {
-            events: metrics.counter_vec("scorer_events_total", "Events of the shop log, by what was decided about them.", &["outcome"])?,
+            events: metrics.counter_vec(
+                "scorer_events_total",
+                "Events of the shop log, by what was decided about them.",
+                &["outcome"],
+            )?,
             frames: metrics.counter("scorer_frames_total", "Frames folded, ticks included.")?,
             rows: metrics.counter("scorer_rows_total", "Rows written to the results.")?,
-            now_ms: metrics.int_gauge_vec("scorer_now_milliseconds", "Newest log time seen, since the Unix epoch.", &["partition"])?,
+            now_ms: metrics.int_gauge_vec(
+                "scorer_now_milliseconds",
+                "Newest log time seen, since the Unix epoch.",
+                &["partition"],
+            )?,
             complete_until_ms: metrics.int_gauge_vec(
                 "scorer_complete_until_milliseconds",
                 "Time up to which every source partition is read, since the Unix epoch.",
                 &["partition"],
             )?,
-            state: metrics.int_gauge_vec("scorer_state_objects", "What is kept in state, by partition of the shop log.", &["partition", "kind"])?,
+            state: metrics.int_gauge_vec(
+                "scorer_state_objects",
+                "What is kept in state, by partition of the shop log.",
+                &["partition", "kind"],
+            )?,
         })
     }
 
@@ -99,9 +111,23 @@ impl ScorerMetrics {
     fn show(&self, partition: i32, fold: &Fold) {
         let label = partition.to_string();
         self.now_ms.with_label_values(&[&label]).set(fold.now());
-        self.complete_until_ms.with_label_values(&[&label]).set(fold.complete_until().unwrap_or(0));
-        let Size { shops, buyers, orders, refunds, windows } = fold.size();
-        let kinds = [("shops", shops), ("buyers", buyers), ("orders", orders), ("refunds", refunds), ("windows", windows)];
+        self.complete_until_ms
+            .with_label_values(&[&label])
+            .set(fold.complete_until().unwrap_or(0));
+        let Size {
+            shops,
+            buyers,
+            orders,
+            refunds,
+            windows,
+        } = fold.size();
+        let kinds = [
+            ("shops", shops),
+            ("buyers", buyers),
+            ("orders", orders),
+            ("refunds", refunds),
+            ("windows", windows),
+        ];
         for (kind, n) in kinds {
             self.state.with_label_values(&[label.as_str(), kind]).set(n as i64);
         }
@@ -155,7 +181,12 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
     let topic = config.topics.shop_log.as_str();
     let member = Member::join(&client::consumer(&config.kafka, "scorer"), &[topic], Begin::Zero)?;
     let delivery = Delivery::new(&client::producer(&config.kafka))?;
-    let mut worker = Worker { shared, delivery, partitions: BTreeMap::new(), shown_at: Instant::now() };
+    let mut worker = Worker {
+        shared,
+        delivery,
+        partitions: BTreeMap::new(),
+        shown_at: Instant::now(),
+    };
     while !shared.shutdown.is_requested() {
         heartbeat.beat();
         let polled = member.poll(POLL)?;
@@ -199,7 +230,9 @@ impl Worker<'_> {
     }
 
     fn read(&mut self, message: &BorrowedMessage<'_>) -> Result<(), ScorerError> {
-        let Some(partition) = self.partitions.get_mut(&message.partition()) else { return Ok(()) };
+        let Some(partition) = self.partitions.get_mut(&message.partition()) else {
+            return Ok(());
+        };
         let offset = message.offset();
         if offset < partition.next {
             return Ok(());
@@ -211,7 +244,9 @@ impl Worker<'_> {
             cause: e.to_string(),
         })?;
         let mut out = Output::default();
-        partition.fold.apply(offset, &frame.head, frame.events(), &self.shared.policies, &mut out);
+        partition
+            .fold
+            .apply(offset, &frame.head, frame.events(), &self.shared.policies, &mut out);
         partition.next = offset + 1;
         partition.rows.append(out.rows);
         let counts = partition.fold.counts();
@@ -233,7 +268,9 @@ impl Worker<'_> {
         }
         if self.shown_at.elapsed() >= Duration::from_secs(1) {
             self.shown_at = Instant::now();
-            self.partitions.iter().for_each(|(number, p)| self.shared.metrics.show(*number, &p.fold));
+            self.partitions
+                .iter()
+                .for_each(|(number, p)| self.shared.metrics.show(*number, &p.fold));
         }
         Ok(())
     }
@@ -253,7 +290,13 @@ fn emit(shared: &Shared, delivery: &mut Delivery, number: i32, partition: &mut P
         };
         let bytes = results::encode(&span, &batches)?;
         let topic = &shared.config.topics.results;
-        delivery.send(Outgoing { topic, partition: number, key: None, payload: Some(&bytes), headers: None })?;
+        delivery.send(Outgoing {
+            topic,
+            partition: number,
+            key: None,
+            payload: Some(&bytes),
+            headers: None,
+        })?;
     }
     partition.told = end;
     partition.emitted_at = Instant::now();
@@ -265,7 +308,10 @@ type Piece = (LogPosition, LogPosition, Vec<(Table, RecordBatch)>);
 
 /// Cuts rows at positions so that no piece has more than [`MESSAGE_ROWS_MAX`].
 fn cut(batches: &[(Table, RecordBatch)], from: LogPosition, to: LogPosition) -> Vec<Piece> {
-    let mut positions: Vec<LogPosition> = batches.iter().flat_map(|(_, b)| (0..b.num_rows()).map(|i| results::position(b, i))).collect();
+    let mut positions: Vec<LogPosition> = batches
+        .iter()
+        .flat_map(|(_, b)| (0..b.num_rows()).map(|i| results::position(b, i)))
+        .collect();
     positions.sort_unstable();
     let mut ends: Vec<LogPosition> = positions.iter().skip(MESSAGE_ROWS_MAX).step_by(MESSAGE_ROWS_MAX).copied().collect();
     ends.push(to);

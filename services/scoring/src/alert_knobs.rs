@@ -81,7 +81,9 @@ pub struct AlertKnobs {
 
 impl Default for AlertKnobs {
     fn default() -> Self {
-        AlertKnobs { values: KNOBS.iter().map(|k| k.2).collect() }
+        AlertKnobs {
+            values: KNOBS.iter().map(|k| k.2).collect(),
+        }
     }
 }
 
@@ -98,10 +100,12 @@ impl AlertKnobs {
         };
         let (_, unit, _, positive) = KNOBS[i];
         let value = match unit {
-            Unit::Duration => {
-                parse_duration_ms(text).ok_or_else(|| format!("{text:?} is not a duration like \"100s\" or \"5m\""))?
-            }
-            Unit::Count => text.parse().ok().filter(|v| *v >= 0).ok_or_else(|| format!("{text:?} is not a whole number from 0"))?,
+            Unit::Duration => parse_duration_ms(text).ok_or_else(|| format!("{text:?} is not a duration like \"100s\" or \"5m\""))?,
+            Unit::Count => text
+                .parse()
+                .ok()
+                .filter(|v| *v >= 0)
+                .ok_or_else(|| format!("{text:?} is not a whole number from 0"))?,
             Unit::Percent => text
                 .strip_suffix('%')
                 .unwrap_or(text)

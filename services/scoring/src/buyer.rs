@@ -132,7 +132,9 @@ impl Buyer {
         let t = event.key.time;
         self.open.push(event);
         let first = notes.reconcile(&mut self.days, None);
-        ChatChange { trail_from: (notes.noted || first).then_some(t) }
+        ChatChange {
+            trail_from: (notes.noted || first).then_some(t),
+        }
     }
 
     /// Changes the events from place `at` on, and with them everything they contribute.
@@ -141,7 +143,10 @@ impl Buyer {
         let mut before = self.sealed.clone();
         self.open.iter().take(at).for_each(|e| before.step(&e.step, rules, &mut |_| {}));
         let mut old = before.clone();
-        self.open.iter().skip(at).for_each(|e| old.step(&e.step, rules, &mut |atom| windows.apply(rules, &atom, -1)));
+        self.open
+            .iter()
+            .skip(at)
+            .for_each(|e| old.step(&e.step, rules, &mut |atom| windows.apply(rules, &atom, -1)));
         let from = self.open.get(at).map_or(i64::MAX, |e| e.key.time);
         change(&mut self.open);
         let from = from.min(self.open.get(at).map_or(i64::MAX, |e| e.key.time));
@@ -163,7 +168,14 @@ impl Buyer {
     }
 
     /// Seals the events before `until` (ms): `sealed` gets their identities, `closed` the rounds they closed.
-    pub fn seal_until(&mut self, until: i64, windows: &mut Windows, rules: &Rules<'_>, mut sealed: impl FnMut(u128), closed: &mut Vec<Round>) {
+    pub fn seal_until(
+        &mut self,
+        until: i64,
+        windows: &mut Windows,
+        rules: &Rules<'_>,
+        mut sealed: impl FnMut(u128),
+        closed: &mut Vec<Round>,
+    ) {
         let n = self.open.partition_point(|e| e.key.time < until);
         for event in self.open.drain(..n) {
             self.sealed.step(&event.step, rules, &mut |atom| {

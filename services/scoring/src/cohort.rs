@@ -131,8 +131,7 @@ impl BuyerDay {
     fn evaluate(&self, orders: &[&OrderFact], rules: &Rules<'_>) -> Outcome {
         let (first, day, utc) = (self.first_at, self.day, rules.utc);
         let lookback = rules.policy.on(day).after_sale_lookback_ms;
-        let real: SmallVec<[&OrderFact; 4]> =
-            orders.iter().copied().filter(|o| !o.life.fake_before(utc.end(day + 2))).collect();
+        let real: SmallVec<[&OrderFact; 4]> = orders.iter().copied().filter(|o| !o.life.fake_before(utc.end(day + 2))).collect();
         let open_after_sale = real.iter().any(|o| is_open_after_sale(o, first, lookback));
         let soon = utc.end(day + 1);
         let bought = |t: i64| (first..soon).contains(&t);
@@ -191,12 +190,16 @@ fn is_open_after_sale(order: &OrderFact, first: i64, lookback_ms: i64) -> bool {
     let Some(money_at) = [order.paid_at(), order.deposit_at()].into_iter().flatten().filter(before).max() else {
         return false;
     };
-    first - money_at <= lookback_ms && !order.life.closed.is_some_and(|m| m.at < first) && !order.is_refunded(Some(first))
+    first - money_at <= lookback_ms && order.life.closed.is_none_or(|m| m.at >= first) && !order.is_refunded(Some(first))
 }
 
 impl Outcome {
     fn apply(&self, day: Day, windows: &mut Windows, rules: &Rules<'_>, sign: i64) {
-        let class = if self.is_inquiry { figure::INQUIRY_BUYERS } else { figure::AFTER_SALE_BUYERS };
+        let class = if self.is_inquiry {
+            figure::INQUIRY_BUYERS
+        } else {
+            figure::AFTER_SALE_BUYERS
+        };
         let scopes = std::iter::once((SHOP, self.flags)).chain(self.agents.iter().copied());
         for (scope, flags) in scopes {
             let mut changes: SmallVec<[(figure::Fig, i64); 12]> = SmallVec::new();

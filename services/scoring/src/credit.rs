@@ -76,7 +76,14 @@ pub struct Credit {
 impl Credit {
     /// Looks for the deciding touches. What was found before stands where neither the times it depends on nor the trail can
     /// have changed: the trail changes from `unsettled_from` (ms) on only.
-    pub fn find(before: Option<&Credit>, trail: &Trail, created_at: i64, paid_at: Option<i64>, window_ms: i64, unsettled_from: i64) -> Credit {
+    pub fn find(
+        before: Option<&Credit>,
+        trail: &Trail,
+        created_at: i64,
+        paid_at: Option<i64>,
+        window_ms: i64,
+        unsettled_from: i64,
+    ) -> Credit {
         let known = before.filter(|c| c.created_at == created_at);
         let (before_order, robot) = match known {
             Some(c) if created_at < unsettled_from => (c.before_order, c.robot),
@@ -90,7 +97,13 @@ impl Credit {
             (Some(c), Some(paid)) if c.paid_at == paid_at && paid < unsettled_from => c.before_payment,
             (_, Some(paid)) => trail.touches_within(created_at.max(paid - window_ms) + 1, paid).last().copied(),
         };
-        Credit { created_at, paid_at, before_order, before_payment, robot }
+        Credit {
+            created_at,
+            paid_at,
+            before_order,
+            before_payment,
+            robot,
+        }
     }
 
     /// The rule by which it is credited.
@@ -138,7 +151,11 @@ impl BeforeOrder {
                 agents.push(touch.agent);
             }
         }
-        Some(BeforeOrder { last: *last, first_agent: first.agent, agents: agents.len() as u32 })
+        Some(BeforeOrder {
+            last: *last,
+            first_agent: first.agent,
+            agents: agents.len() as u32,
+        })
     }
 }
 
@@ -199,6 +216,30 @@ impl OrderFact {
         !done.is_empty() && done.iter().sum::<i64>() >= due.unwrap_or(0)
     }
 
+    /// What its row says: it is published again when this changes.
+    pub fn says(&self) -> impl PartialEq + use<> {
+        let life = &self.life;
+        let given = [life.created, life.paid, life.closed].map(|m| m.map(|m| m.event_time));
+        let times = (
+            self.created_at,
+            [life.deposit, life.paid, life.closed].map(|m| m.map(|m| m.at)),
+            given,
+        );
+        let money = (
+            life.deposit.and_then(|m| m.amount_fen),
+            self.amount_fen(),
+            self.item_count(),
+            self.refunded_fen(),
+        );
+        (
+            self.buyer,
+            times,
+            money,
+            life.fake_at.is_some(),
+            (self.credit.rule(), self.credit.before(), self.credit.touch()),
+        )
+    }
+
     /// Adds (1) or subtracts (-1) its figures; distinct paying buyers are counted elsewhere.
     pub fn apply(&self, windows: &mut Windows, rules: &Rules<'_>, sign: i64) {
         if self.is_fake(rules) {
@@ -210,7 +251,12 @@ impl OrderFact {
             windows.add_hour_day(rules, self.created_at, scope, &[(figure::ORDERS_CREATED, sign)]);
             if let Some(deposit) = self.life.deposit {
                 let fen = deposit.amount_fen.unwrap_or(0);
-                windows.add_hour_day(rules, deposit.at, scope, &[(figure::DEPOSITS_PAID, sign), (figure::DEPOSIT_FEN, sign * fen)]);
+                windows.add_hour_day(
+                    rules,
+                    deposit.at,
+                    scope,
+                    &[(figure::DEPOSITS_PAID, sign), (figure::DEPOSIT_FEN, sign * fen)],
+                );
             }
         }
         let Some(paid_at) = self.paid_at() else { return };
@@ -232,7 +278,12 @@ impl OrderFact {
         }
         match rule {
             CreditRule::Silent => {
-                windows.add_hour_day(rules, paid_at, SHOP, &[(figure::SILENT_ORDERS, sign), (figure::SILENT_FEN, sign * amount)]);
+                windows.add_hour_day(
+                    rules,
+                    paid_at,
+                    SHOP,
+                    &[(figure::SILENT_ORDERS, sign), (figure::SILENT_FEN, sign * amount)],
+                );
             }
             CreditRule::RobotOnly => windows.add_hour_day(rules, paid_at, SHOP, &[(figure::ROBOT_ONLY_ORDERS, sign)]),
             _ => {}
@@ -254,6 +305,13 @@ pub struct RefundFact {
 }
 
 impl RefundFact {
+    /// What its row says: it is published again when this changes.
+    pub fn says(&self) -> impl PartialEq + use<> {
+        let life = &self.life;
+        let marks = [life.requested, life.succeeded].map(|m| m.map(|m| (m.at, m.event_time, m.amount_fen)));
+        (life.order, life.buyer, self.agent, marks, life.ended_at(), life.reason, life.phase)
+    }
+
     /// Adds (1) or subtracts (-1) its figures.
     pub fn apply(&self, windows: &mut Windows, rules: &Rules<'_>, sign: i64) {
         if self.order_is_fake {

@@ -4,7 +4,7 @@
 //! order and the refunds that name it are always brought up to date together, by [`Shop::update_order`]: the figures of the
 //! old facts are subtracted, those of the new ones added, rows written where a fact differs, and the buyer's days follow.
 
-use crate::cohort::{BuyerDay, DayPhase};
+use crate::cohort::DayPhase;
 use crate::credit::{Credit, OrderFact, RefundFact};
 use crate::machine::SHOP;
 use crate::money::{History, MoneyEvent, OrderLife, RefundLife, Retention};
@@ -20,36 +20,45 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OrderSlot {
     pub(crate) id: Arc<str>,
-    history: History<OrderLife>,
+    pub(crate) history: History<OrderLife>,
     /// By life; `None` for one that does not exist (yet).
     pub(crate) facts: SmallVec<[Option<Box<OrderFact>>; 1]>,
     /// Refunds with a life that names this order.
     pub(crate) refunds: SmallVec<[u32; 1]>,
     /// The day under which its rows are filed.
     pub(crate) dt: Option<Day>,
-    seal: Planned,
-    forget: Planned,
+    pub(crate) seal: Planned,
+    pub(crate) forget: Planned,
 }
 
 /// A refund id of a shop.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefundSlot {
     pub(crate) id: Arc<str>,
-    history: History<RefundLife>,
+    pub(crate) history: History<RefundLife>,
     pub(crate) facts: SmallVec<[Option<Box<RefundFact>>; 1]>,
     pub(crate) dt: Option<Day>,
-    seal: Planned,
+    pub(crate) seal: Planned,
+    pub(crate) forget: Planned,
+}
+
+impl RefundSlot {
+    /// Whether anything known of it names an order.
+    pub(crate) fn names(&self, order: u32) -> bool {
+        self.history.sealed().iter().any(|life| life.order == order) || self.history.open().iter().any(|e| e.order == order)
+    }
 }
 
 /// The life of an order that a refund belongs to: the first that was not forgotten when the refund began, if it exists and was
 /// created by the end of the second day after the refund's.
-fn order_of(refund: &RefundLife, lives: &[OrderLife], keep: &Retention) -> Option<usize> {
+pub(crate) fn order_of(refund: &RefundLife, lives: &[OrderLife], keep: &Retention) -> Option<usize> {
     let i = lives.iter().position(|life| life.forgotten_at(keep) > refund.begun_at)?;
     let (created_at, dated_at) = (lives.get(i)?.created_at()?, refund.dated_at()?);
     (created_at < keep.utc.end(keep.utc.day(dated_at) + 2)).then_some(i)
 }
 
-fn refund_forgotten_at(refund: &RefundLife, lives: &[OrderLife], keep: &Retention) -> i64 {
+/// From when on an event starts a refund anew (ms): it is kept as long as its order, without one for its own time.
+pub(crate) fn refund_forgotten_at(refund: &RefundLife, lives: &[OrderLife], keep: &Retention) -> i64 {
     match order_of(refund, lives, keep).and_then(|i| lives.get(i)) {
         Some(order) => order.forgotten_at(keep),
         None => refund.begun_at + keep.order_ms,
@@ -120,15 +129,16 @@ impl Shop {
                     facts: SmallVec::new(),
                     dt: None,
                     seal: Planned::default(),
+                    forget: Planned::default(),
                 });
                 self.refund_index.insert(id, refund);
-                let forget = at_minute(event.key.time + cx.constants.order_retention_ms + cx.constants.lateness_money_ms + 1);
-                out.plan(forget, Timer::ForgetRefund { refund });
                 refund
             }
         };
         let Some(slot) = self.refunds.get_mut(refund) else { return };
         let mut orders: SmallVec<[u32; 2]> = slot.facts.iter().flatten().map(|f| f.life.order).collect();
+        let forget = at_minute(event.key.time + cx.constants.order_retention_ms + cx.constants.lateness_money_ms + 1);
+        slot.forget.wish(forget, Timer::ForgetRefund { refund }, out);
         slot.history.insert(event);
         slot.seal.wish(due, Timer::SealRefund { refund }, out);
         orders.push(named);
@@ -145,22 +155,29 @@ impl Shop {
         }
     }
 
-    fn order_lives(&self, order: u32, cx: &Context<'_>) -> Vec<OrderLife> {
+    pub(crate) fn order_lives(&self, order: u32, cx: &Context<'_>) -> Vec<OrderLife> {
         let keep = cx.retention();
-        self.orders.get(order).map_or(Vec::new(), |slot| slot.history.lives(keep.order_ms, |life| life.forgotten_at(&keep)))
+        self.orders.get(order).map_or(Vec::new(), |slot| {
+            slot.history.lives(keep.order_ms, |life| life.forgotten_at(&keep))
+        })
     }
 
     fn refund_lives(&self, refund: u32, cx: &Context<'_>) -> Vec<RefundLife> {
         let keep = cx.retention();
         let Some(slot) = self.refunds.get(refund) else { return Vec::new() };
-        slot.history.lives(keep.order_ms, |life| refund_forgotten_at(life, &self.order_lives(life.order, cx), &keep))
+        slot.history.lives(keep.order_ms, |life| {
+            refund_forgotten_at(life, &self.order_lives(life.order, cx), &keep)
+        })
     }
 
     /// Whether a change of the buyer's trail from `from` on (ms) can change an order's credit.
     pub(crate) fn order_depends_on(&self, order: u32, from: i64) -> bool {
-        self.orders
-            .get(order)
-            .is_some_and(|slot| slot.facts.iter().flatten().any(|f| f.created_at >= from || f.paid_at().is_some_and(|t| t >= from)))
+        self.orders.get(order).is_some_and(|slot| {
+            slot.facts
+                .iter()
+                .flatten()
+                .any(|f| f.created_at >= from || f.paid_at().is_some_and(|t| t >= from))
+        })
     }
 
     /// Brings an order and its refunds in line with what is known now.
@@ -174,7 +191,7 @@ impl Shop {
 
         // Which refunds there are, and to which life each belongs.
         let mut claims: Vec<(u32, usize, RefundLife, Option<usize>)> = Vec::new();
-        let mut paid_back: SmallVec<[SmallVec<[(i64, i64); 1]>; 1]> = lives.iter().map(|_| SmallVec::new()).collect();
+        let mut paid_back: Vec<SmallVec<[(i64, i64); 1]>> = lives.iter().map(|_| SmallVec::new()).collect();
         for refund in &refunds {
             for (i, life) in self.refund_lives(*refund, cx).into_iter().enumerate() {
                 if life.order != order {
@@ -201,20 +218,27 @@ impl Shop {
             if was == is {
                 continue;
             }
-            self.replace_order_fact(order, was, is, cx);
+            self.replace_order_fact(was, is, cx);
             buyers.extend([was, is].into_iter().flatten().map(|f| f.buyer));
         }
-        let agents: SmallVec<[(bool, Option<u32>); 1]> =
-            facts.iter().map(|f| f.as_ref().map_or((false, None), |f| (f.is_fake(&rules), f.credit.agent()))).collect();
+        let agents: SmallVec<[(bool, Option<u32>); 1]> = facts
+            .iter()
+            .map(|f| f.as_ref().map_or((false, None), |f| (f.is_fake(&rules), f.credit.agent())))
+            .collect();
         let last_was = old.iter().rev().flatten().next();
         let last_is = facts.iter().rev().flatten().next();
-        let news = last_was.map(|f| &**f) != last_is.map(|f| &**f);
+        let news = last_was.map(|f| f.says()) != last_is.map(|f| f.says());
         if let Some(slot) = self.orders.get_mut(order) {
             slot.facts = facts;
             if let Some(first) = lives.first() {
                 let due = at_minute(first.dropped_at(&keep) + cx.constants.lateness_money_ms);
                 slot.forget.wish(due, Timer::ForgetOrder { order }, out);
             }
+        }
+        buyers.sort_unstable();
+        buyers.dedup();
+        for buyer in &buyers {
+            self.join(order, *buyer);
         }
         if news {
             self.publish_order(order, cx, out);
@@ -224,10 +248,22 @@ impl Shop {
             let new = claims.map(|(_, i, life, owner)| (*i, life, owner.and_then(|o| agents.get(o).copied())));
             self.update_refund(refund, order, new, cx, out);
         }
-        buyers.sort_unstable();
-        buyers.dedup();
         for buyer in buyers {
             self.update_days(buyer, cx, out);
+        }
+    }
+
+    /// Brings a buyer's list of orders in line with an order's lives.
+    fn join(&mut self, order: u32, buyer: u32) {
+        let is_of = self
+            .orders
+            .get(order)
+            .is_some_and(|slot| slot.facts.iter().flatten().any(|f| f.buyer == buyer));
+        let Some(buyer) = self.buyers.get_mut(buyer) else { return };
+        if !is_of {
+            buyer.orders.retain(|o| *o != order);
+        } else if !buyer.orders.contains(&order) {
+            buyer.orders.push(order);
         }
     }
 
@@ -247,11 +283,17 @@ impl Shop {
         let known = before.filter(|f| f.buyer == place).map(|f| &f.credit);
         let paid_at = life.paid.map(|m| m.at);
         let credit = Credit::find(known, trail, created_at, paid_at, window, cx.horizon.chat_sealed_until);
-        Some(OrderFact { life: life.clone(), buyer: place, created_at, credit, refunds })
+        Some(OrderFact {
+            life: life.clone(),
+            buyer: place,
+            created_at,
+            credit,
+            refunds,
+        })
     }
 
     /// Takes one fact's figures out of the windows and puts another's in.
-    fn replace_order_fact(&mut self, order: u32, was: Option<&OrderFact>, is: Option<&OrderFact>, cx: &Context<'_>) {
+    fn replace_order_fact(&mut self, was: Option<&OrderFact>, is: Option<&OrderFact>, cx: &Context<'_>) {
         let rules = cx.rules();
         let paying = |fact: Option<&OrderFact>| -> Option<(u32, Day, Option<u32>)> {
             let fact = fact.filter(|f| !f.is_fake(&rules))?;
@@ -270,17 +312,6 @@ impl Shop {
                 for scope in [Some(SHOP), agent].into_iter().flatten() {
                     self.count_paying(buyer, day, scope, sign, cx);
                 }
-            }
-        }
-        let (from, to) = (was.map(|f| f.buyer), is.map(|f| f.buyer));
-        if from != to {
-            if let Some(buyer) = from.and_then(|b| self.buyers.get_mut(b)) {
-                buyer.orders.retain(|o| *o != order);
-            }
-            if let Some(buyer) = to.and_then(|b| self.buyers.get_mut(b))
-                && !buyer.orders.contains(&order)
-            {
-                buyer.orders.push(order);
             }
         }
     }
@@ -311,159 +342,52 @@ impl Shop {
             if life.dated_at().is_none() {
                 continue;
             }
-            let promise_end = life.requested.map(|m| m.at + rules.policy.on(rules.utc.day(m.at)).refund_promise_ms);
+            let promise_end = life
+                .requested
+                .map(|m| m.at + rules.policy.on(rules.utc.day(m.at)).refund_promise_ms);
             let promise_is_over = promise_end.is_some_and(|end| cx.horizon.complete_until > end);
             let planned = before.as_ref().is_some_and(|b| b.life.requested == life.requested);
             if let Some(end) = promise_end.filter(|_| !promise_is_over && !planned) {
                 out.plan(at_minute(end + 1), Timer::PromiseOver { refund });
             }
             let (order_is_fake, agent) = owner.unwrap_or((false, None));
-            let fact = RefundFact { life: life.clone(), agent, order_is_fake, promise_is_over };
+            let fact = RefundFact {
+                life: life.clone(),
+                agent,
+                order_is_fake,
+                promise_is_over,
+            };
             fact.apply(&mut self.windows, &rules, 1);
-            if let Some(place) = slot.facts.get_mut(i) {
-                *place = Some(Box::new(fact));
+            if let Some(place) = slot.facts.get_mut(i)
+                && let Some(other) = place.replace(Box::new(fact))
+            {
+                // Known under another order until now: an earlier event names this one.
+                other.apply(&mut self.windows, &rules, -1);
             }
         }
         let after = slot.facts.iter().rev().flatten().next().map(|f| &**f);
-        let said = |f: Option<&RefundFact>| f.map(|f| (f.life.clone(), f.agent));
-        let news = after.is_some() && said(before.as_ref()) != said(after);
-        if !named && let Some(slot) = self.orders.get_mut(order) {
-            slot.refunds.retain(|r| *r != refund);
+        let news = after.is_some() && before.as_ref().map(RefundFact::says) != after.map(RefundFact::says);
+        if !named {
+            self.part(refund, order);
         }
         if news {
             self.publish_refund(refund, cx, out);
         }
     }
 
-    /// Seals an order's events up to the horizon.
-    pub(crate) fn seal_order(&mut self, order: u32, cx: &Context<'_>, out: &mut Output) {
-        let keep = cx.retention();
-        let Some(slot) = self.orders.get_mut(order) else { return };
-        if !slot.seal.fires(cx.horizon.complete_until) {
-            return;
-        }
-        slot.history.seal(cx.horizon.money_sealed_until, keep.order_ms, |life| life.forgotten_at(&keep));
-        if let Some(t) = slot.history.first_open_at() {
-            slot.seal.wish(at_minute(t + cx.constants.lateness_money_ms + 1), Timer::SealOrder { order }, out);
-        }
-    }
-
-    /// Seals a refund's events up to the horizon.
-    pub(crate) fn seal_refund(&mut self, refund: u32, cx: &Context<'_>, out: &mut Output) {
-        let keep = cx.retention();
-        let Some(mut slot) = self.refunds.get(refund).cloned() else { return };
-        if !slot.seal.fires(cx.horizon.complete_until) {
-            return;
-        }
-        let forgotten_at = |life: &RefundLife| refund_forgotten_at(life, &self.order_lives(life.order, cx), &keep);
-        slot.history.seal(cx.horizon.money_sealed_until, keep.order_ms, forgotten_at);
-        if let Some(t) = slot.history.first_open_at() {
-            slot.seal.wish(at_minute(t + cx.constants.lateness_money_ms + 1), Timer::SealRefund { refund }, out);
-        }
-        if let Some(place) = self.refunds.get_mut(refund) {
-            *place = slot;
-        }
-    }
-
     /// The promised time of a refund is over: figures that ask for it are brought up to date.
     pub(crate) fn promise_over(&mut self, refund: u32, cx: &Context<'_>, out: &mut Output) {
         let Some(slot) = self.refunds.get(refund) else { return };
-        let mut orders: SmallVec<[u32; 2]> =
-            slot.facts.iter().flatten().filter(|f| !f.promise_is_over).map(|f| f.life.order).collect();
+        let mut orders: SmallVec<[u32; 2]> = slot
+            .facts
+            .iter()
+            .flatten()
+            .filter(|f| !f.promise_is_over)
+            .map(|f| f.life.order)
+            .collect();
         orders.dedup();
         for order in orders {
             self.update_order(order, cx, out);
-        }
-    }
-
-    /// Forgets the lives of an order, and of its refunds, that nothing can ask for any more.
-    pub(crate) fn forget_order(&mut self, order: u32, cx: &Context<'_>, out: &mut Output) {
-        let keep = cx.retention();
-        let until = cx.horizon.money_sealed_until;
-        let lives = self.order_lives(order, cx);
-        let Some(slot) = self.orders.get_mut(order) else { return };
-        slot.forget.fires(cx.horizon.complete_until);
-        let n = lives.iter().take(slot.history.sealed_len()).take_while(|life| life.dropped_at(&keep) <= until).count();
-        if n > 0 {
-            let over = lives.iter().take(n).map(|life| life.forgotten_at(&keep)).max().unwrap_or(i64::MIN);
-            slot.history.forget(n);
-            let gone: SmallVec<[Option<Box<OrderFact>>; 1]> = slot.facts.drain(..n.min(slot.facts.len())).collect();
-            let refunds = slot.refunds.clone();
-            for fact in gone.into_iter().flatten() {
-                self.forget_fact(order, &fact, cx);
-            }
-            for refund in refunds {
-                self.forget_refund_lives(refund, |life| life.order == order && life.begun_at < over);
-            }
-        }
-        let Some(slot) = self.orders.get_mut(order) else { return };
-        if slot.history.is_empty() && slot.refunds.is_empty() {
-            let id = slot.id.clone();
-            self.orders.remove(order);
-            self.order_index.remove(&id);
-        } else if let Some(next) = lives.get(n) {
-            let due = next.dropped_at(&keep) + cx.constants.lateness_money_ms;
-            slot.forget.wish(at_minute(due.max(cx.horizon.complete_until + 1)), Timer::ForgetOrder { order }, out);
-        }
-    }
-
-    /// Days whose figures count an order remember what it meant; those that no kept order can change are let go.
-    fn forget_fact(&mut self, order: u32, fact: &OrderFact, cx: &Context<'_>) {
-        let rules = cx.rules();
-        let remains = self.orders.get(order).is_some_and(|s| s.facts.iter().flatten().any(|f| f.buyer == fact.buyer));
-        let Some(mut days) = self.buyers.get_mut(fact.buyer).map(|b| std::mem::take(&mut b.days)) else { return };
-        for day in days.iter_mut().filter(|d| d.includes(fact, &rules) && !fact.is_refunded(None)) {
-            day.forgotten.push(fact.credit.agent().unwrap_or(SHOP));
-        }
-        if let Some(buyer) = self.buyers.get_mut(fact.buyer)
-            && !remains
-        {
-            buyer.orders.retain(|o| *o != order);
-        }
-        let kept = self.facts_of(fact.buyer);
-        days.retain(|d| d.phase != DayPhase::Final || kept.iter().any(|f| d.includes(f, &rules)));
-        drop(kept);
-        if let Some(buyer) = self.buyers.get_mut(fact.buyer) {
-            buyer.days = days;
-        }
-    }
-
-    /// Forgets a refund that never found its order.
-    pub(crate) fn forget_refund(&mut self, refund: u32, cx: &Context<'_>, out: &mut Output) {
-        let keep = cx.retention();
-        let until = cx.horizon.money_sealed_until;
-        let Some(slot) = self.refunds.get(refund) else { return };
-        let sealed = slot.history.sealed().first().cloned();
-        let over = sealed.as_ref().map(|life| refund_forgotten_at(life, &self.order_lives(life.order, cx), &keep));
-        match (sealed, over) {
-            (Some(life), Some(over)) if over <= until => {
-                let order = life.order;
-                self.forget_refund_lives(refund, |l| l.begun_at == life.begun_at);
-                self.forget_order(order, cx, out);
-            }
-            (_, over) => {
-                let due = over.unwrap_or(until) + cx.constants.lateness_money_ms;
-                out.plan(at_minute(due.max(cx.horizon.complete_until + 1)), Timer::ForgetRefund { refund });
-            }
-        }
-    }
-
-    fn forget_refund_lives(&mut self, refund: u32, over: impl Fn(&RefundLife) -> bool) {
-        let Some(slot) = self.refunds.get_mut(refund) else { return };
-        let n = slot.history.sealed().iter().take_while(|life| over(life)).count();
-        let named: SmallVec<[u32; 1]> = slot.history.sealed().iter().take(n).map(|life| life.order).collect();
-        slot.history.forget(n);
-        slot.facts.drain(..n.min(slot.facts.len()));
-        let (left, id) = (!slot.history.is_empty(), slot.id.clone());
-        if left {
-            return;
-        }
-        self.refunds.remove(refund);
-        self.refund_index.remove(&id);
-        for order in named {
-            if let Some(slot) = self.orders.get_mut(order) {
-                slot.refunds.retain(|r| *r != refund);
-            }
         }
     }
 
@@ -482,7 +406,9 @@ impl Shop {
     /// Brings the days of a buyer in line with their orders.
     pub(crate) fn update_days(&mut self, place: u32, cx: &Context<'_>, out: &mut Output) {
         let rules = cx.rules();
-        let Some(mut days) = self.buyers.get_mut(place).map(|b| std::mem::take(&mut b.days)) else { return };
+        let Some(mut days) = self.buyers.get_mut(place).map(|b| std::mem::take(&mut b.days)) else {
+            return;
+        };
         let mut windows = std::mem::take(&mut self.windows);
         let facts = self.facts_of(place);
         let mut born: SmallVec<[Day; 2]> = SmallVec::new();
@@ -511,22 +437,6 @@ impl Shop {
         for day in changed {
             self.changed_days.push((place, day));
             self.plan_corrections(cx, out);
-        }
-    }
-
-    /// Lets go of a final day that no kept order can change.
-    pub(crate) fn let_go_of_day(&mut self, place: u32, day: Day, cx: &Context<'_>) {
-        let rules = cx.rules();
-        let facts = self.facts_of(place);
-        let keep = |d: &BuyerDay| d.day != day || d.phase != DayPhase::Final || facts.iter().any(|f| d.includes(f, &rules));
-        let kept: SmallVec<[bool; 4]> = self.buyers.get(place).map_or(SmallVec::new(), |b| b.days.iter().map(keep).collect());
-        drop(facts);
-        if let Some(buyer) = self.buyers.get_mut(place) {
-            let mut i = 0;
-            buyer.days.retain(|_| {
-                i += 1;
-                kept.get(i - 1).copied().unwrap_or(true)
-            });
         }
     }
 }

@@ -79,7 +79,11 @@ impl Fold {
             expected: BTreeMap::new(),
             now: 0,
             complete_until: None,
-            horizon: Horizon { complete_until: never, chat_sealed_until: never, money_sealed_until: never },
+            horizon: Horizon {
+                complete_until: never,
+                chat_sealed_until: never,
+                money_sealed_until: never,
+            },
             timers: BTreeMap::new(),
             counts: Counts::default(),
         }
@@ -102,7 +106,10 @@ impl Fold {
 
     /// What is in state.
     pub fn size(&self) -> Size {
-        let mut size = Size { shops: self.shops.len(), ..Size::default() };
+        let mut size = Size {
+            shops: self.shops.len(),
+            ..Size::default()
+        };
         for shop in &self.shops {
             size.buyers += shop.buyers.len();
             size.orders += shop.orders.len();
@@ -153,6 +160,9 @@ impl Fold {
             match coverage(&range.from, &range.to, &at) {
                 Coverage::Gap => {
                     out.counts.gaps += 1;
+                    // Its clock stands; one that has none yet holds everything until the repeat.
+                    let until = self.expected.entry(range.partition).or_insert(range.from);
+                    *until = range.from.max(*until);
                     first_new.push((range.partition, None));
                     continue;
                 }
@@ -163,7 +173,10 @@ impl Fold {
                 }
             }
             if let Some(clock) = range.clock {
-                let known = self.clocks.entry((range.partition.topic, range.partition.partition)).or_insert(clock);
+                let known = self
+                    .clocks
+                    .entry((range.partition.topic, range.partition.partition))
+                    .or_insert(clock);
                 *known = clock.max(*known);
             }
         }
@@ -189,7 +202,15 @@ impl Fold {
         };
         let Some(shop) = self.shops.get_mut(place as usize) else { return };
         let policy: &Policy = policies.of(&shop.id);
-        shop.read(event, &Context { constants: &self.constants, policy, horizon: self.horizon }, out);
+        shop.read(
+            event,
+            &Context {
+                constants: &self.constants,
+                policy,
+                horizon: self.horizon,
+            },
+            out,
+        );
         take_timers(&mut self.timers, place, out);
     }
 
@@ -202,7 +223,15 @@ impl Fold {
             for (place, timer) in timers {
                 let Some(shop) = self.shops.get_mut(place as usize) else { continue };
                 let policy: &Policy = policies.of(&shop.id);
-                shop.handle(timer, &Context { constants: &self.constants, policy, horizon: self.horizon }, out);
+                shop.handle(
+                    timer,
+                    &Context {
+                        constants: &self.constants,
+                        policy,
+                        horizon: self.horizon,
+                    },
+                    out,
+                );
                 take_timers(&mut self.timers, place, out);
             }
         }

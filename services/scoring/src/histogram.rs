@@ -110,7 +110,10 @@ impl Latencies {
             }
             i64::from(max)
         };
-        Some(Summary { max: i64::from(max), p50_p90_p95_p99: [50, 90, 95, 99].map(percentile) })
+        Some(Summary {
+            max: i64::from(max),
+            p50_p90_p95_p99: [50, 90, 95, 99].map(percentile),
+        })
     }
 }
 

@@ -25,6 +25,7 @@ mod credit;
 mod deals;
 pub mod figure;
 pub mod fold;
+mod forget;
 pub mod histogram;
 mod key;
 pub mod machine;

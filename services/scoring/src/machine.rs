@@ -231,7 +231,13 @@ impl Machine {
             self.emit(w, Some(w.owner), None, Outcome::Unanswered, sink);
         } else if let Some(q) = self.queue.take() {
             let first = self.take_fresh();
-            let wait = Wait { t0: q.q0, a0: q.qa, owner: SHOP, n: q.n, first };
+            let wait = Wait {
+                t0: q.q0,
+                a0: q.qa,
+                owner: SHOP,
+                n: q.n,
+                first,
+            };
             self.emit(wait, None, None, Outcome::Unanswered, sink);
         }
     }
@@ -275,14 +281,25 @@ impl Machine {
                 let cap = rules.policy.on(rules.utc.day(w.t0)).latency_cap_ms;
                 let outcome = if t - w.a0 > cap { Outcome::Transferred } else { Outcome::Moved };
                 self.emit(w, Some(w.owner), Some(t), outcome, sink);
-                self.wait = Some(Wait { a0: t, owner: x, n: w.n + 1, ..w });
+                self.wait = Some(Wait {
+                    a0: t,
+                    owner: x,
+                    n: w.n + 1,
+                    ..w
+                });
             }
             (_, Some(w)) => self.wait = Some(Wait { n: w.n + 1, ..w }),
             (Some(x), None) => self.open_from_queue(t, x, 1),
             (None, None) => match (self.holder, &mut self.queue) {
                 (Some(holder), _) => {
                     let first = self.take_fresh();
-                    self.wait = Some(Wait { t0: t, a0: t, owner: holder, n: 1, first });
+                    self.wait = Some(Wait {
+                        t0: t,
+                        a0: t,
+                        owner: holder,
+                        n: 1,
+                        first,
+                    });
                 }
                 (None, Some(q)) => q.n += 1,
                 (None, queue) => *queue = Some(Queue { q0: t, qa: t, n: 1 }),
@@ -297,7 +314,11 @@ impl Machine {
 
     fn agent_message(&mut self, event: &ChatStep, rules: &Rules<'_>, sink: &mut impl FnMut(Atom)) {
         let (t, Some(agent)) = (event.t, event.agent) else { return };
-        sink(Atom::AgentMessage { t, agent, assisted: event.assisted });
+        sink(Atom::AgentMessage {
+            t,
+            agent,
+            assisted: event.assisted,
+        });
         let window = rules.policy.on(rules.utc.day(t)).attribution_window_ms;
         if self.last_valid.is_some_and(|valid| valid > t - window) {
             self.see(t, SHOP, true, rules, sink);
@@ -308,7 +329,13 @@ impl Machine {
             self.emit(w, Some(agent), Some(t), Outcome::Replied, sink);
         } else if let Some(q) = self.queue.take() {
             let first = self.take_fresh();
-            let wait = Wait { t0: q.q0, a0: q.qa, owner: agent, n: q.n, first };
+            let wait = Wait {
+                t0: q.q0,
+                a0: q.qa,
+                owner: agent,
+                n: q.n,
+                first,
+            };
             self.emit(wait, Some(agent), Some(t), Outcome::Replied, sink);
         }
         self.holder = Some(agent);
@@ -354,7 +381,13 @@ impl Machine {
     fn open_from_queue(&mut self, t: i64, owner: Agent, messages: u32) {
         let first = self.take_fresh();
         let (t0, queued) = self.queue.map_or((t, 0), |q| (q.q0, q.n));
-        self.wait = Some(Wait { t0, a0: t, owner, n: queued + messages, first });
+        self.wait = Some(Wait {
+            t0,
+            a0: t,
+            owner,
+            n: queued + messages,
+            first,
+        });
     }
 
     fn take_fresh(&mut self) -> bool {
@@ -402,7 +435,13 @@ impl Machine {
         }
         if new_to_hour {
             self.presence.push(Presence { hour, scope, received });
-            sink(Atom::Distinct { t, scope, received, new_to_day, new_to_hour });
+            sink(Atom::Distinct {
+                t,
+                scope,
+                received,
+                new_to_day,
+                new_to_hour,
+            });
         }
     }
 
@@ -411,11 +450,25 @@ impl Machine {
         let (day, stars) = (self.day, event.rating);
         match self.ratings.iter_mut().find(|(a, _)| *a == agent) {
             Some((_, before)) => {
-                sink(Atom::Rating { day, agent, stars: *before, sign: -1 });
+                sink(Atom::Rating {
+                    day,
+                    agent,
+                    stars: *before,
+                    sign: -1,
+                });
                 *before = stars;
             }
             None => self.ratings.push((agent, stars)),
         }
-        sink(Atom::Rating { day, agent, stars, sign: 1 });
+        sink(Atom::Rating {
+            day,
+            agent,
+            stars,
+            sign: 1,
+        });
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

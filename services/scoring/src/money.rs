@@ -248,7 +248,12 @@ impl RefundLife {
             _ => &mut self.closed,
         };
         if slot.is_none() {
-            *slot = Some(Mark { at: event.key.time, event_time: event.event_time, amount_fen: event.amount_fen, item_count: None });
+            *slot = Some(Mark {
+                at: event.key.time,
+                event_time: event.event_time,
+                amount_fen: event.amount_fen,
+                item_count: None,
+            });
             self.reason = self.reason.or(event.reason);
             self.phase = self.phase.or(event.phase);
         }
@@ -275,7 +280,10 @@ pub struct History<L> {
 
 impl<L> Default for History<L> {
     fn default() -> Self {
-        History { sealed: Vec::new(), open: Vec::new() }
+        History {
+            sealed: Vec::new(),
+            open: Vec::new(),
+        }
     }
 }
 
@@ -350,6 +358,11 @@ impl<L: Life> History<L> {
     /// Time of the first event that is not sealed (ms).
     pub fn first_open_at(&self) -> Option<i64> {
         self.open.first().map(|e| e.key.time)
+    }
+
+    /// The events that are not sealed.
+    pub fn open(&self) -> &[MoneyEvent] {
+        &self.open
     }
 
     /// Whether nothing is known any more.

@@ -85,9 +85,18 @@ impl Output {
     }
 
     pub(crate) fn stamp(&mut self, policy: &Arc<str>, is_final: bool, dt: Day) -> Stamp {
-        let position = LogPosition { offset: self.offset, index: self.index };
+        let position = LogPosition {
+            offset: self.offset,
+            index: self.index,
+        };
         self.index += 1;
-        Stamp { policy: policy.clone(), is_final, published_at: self.now, dt, position }
+        Stamp {
+            policy: policy.clone(),
+            is_final,
+            published_at: self.now,
+            dt,
+            position,
+        }
     }
 
     pub(crate) fn plan(&mut self, due: i64, timer: Timer) {

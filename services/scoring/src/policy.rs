@@ -95,7 +95,9 @@ pub enum PolicyError {
         what: String,
     },
     /// Versions out of order.
-    #[error("policy {profile}: version from {from} does not come after the one before it; order versions by `from`, only the first may leave it out")]
+    #[error(
+        "policy {profile}: version from {from} does not come after the one before it; order versions by `from`, only the first may leave it out"
+    )]
     Order {
         /// Profile name.
         profile: String,
@@ -140,30 +142,49 @@ impl Policy {
         let versions = versions
             .into_iter()
             .map(|(from, knobs)| {
-                let label = if from == Day::MIN { name.to_owned() } else { format!("{name}@{}", format_date(from)) };
-                Version { from, label: label.into(), knobs }
+                let label = if from == Day::MIN {
+                    name.to_owned()
+                } else {
+                    format!("{name}@{}", format_date(from))
+                };
+                Version {
+                    from,
+                    label: label.into(),
+                    knobs,
+                }
             })
             .collect();
-        Policy { name: name.to_owned(), versions, longest_lookback_ms }
+        Policy {
+            name: name.to_owned(),
+            versions,
+            longest_lookback_ms,
+        }
     }
 
     /// Parses a policy file and checks it against the deployment's constants.
     pub fn parse(text: &str, constants: &Constants) -> Result<Self, PolicyError> {
         let file: PolicyFile = toml::from_str(text).map_err(|e| PolicyError::Form(e.to_string().trim_end().replace('\n', " ")))?;
         if file.profile.is_empty() || file.profile.contains(|c: char| c.is_control() || c == '@') {
-            return Err(PolicyError::Form("the profile's name is empty or holds a control character or @".into()));
+            return Err(PolicyError::Form(
+                "the profile's name is empty or holds a control character or @".into(),
+            ));
         }
         let mut knobs = Knobs::default();
         let mut versions: Vec<(Day, Knobs)> = Vec::new();
         for mut table in file.version {
             let from = match table.remove("from") {
                 None => None,
-                Some(value) => Some(read_day(&value).ok_or_else(|| PolicyError::Form(format!("`from` = {value} is not a date YYYY-MM-DD")))?),
+                Some(value) => {
+                    Some(read_day(&value).ok_or_else(|| PolicyError::Form(format!("`from` = {value} is not a date YYYY-MM-DD")))?)
+                }
             };
             let from = from.unwrap_or(Day::MIN);
             let label = if from == Day::MIN { "first".to_owned() } else { format_date(from) };
             if versions.last().is_some_and(|(last, _)| *last >= from) {
-                return Err(PolicyError::Order { profile: file.profile, from: label });
+                return Err(PolicyError::Order {
+                    profile: file.profile,
+                    from: label,
+                });
             }
             let fail = |knob: &str, what: String| PolicyError::Knob {
                 profile: file.profile.clone(),
@@ -222,7 +243,10 @@ pub struct Policies {
 impl Policies {
     /// One profile for all shops but those named.
     pub fn new(default: Policy, by_shop: BTreeMap<String, Policy>) -> Self {
-        Policies { default: Arc::new(default), by_shop: by_shop.into_iter().map(|(shop, p)| (shop, Arc::new(p))).collect() }
+        Policies {
+            default: Arc::new(default),
+            by_shop: by_shop.into_iter().map(|(shop, p)| (shop, Arc::new(p))).collect(),
+        }
     }
 
     /// The profile of a shop.
@@ -262,9 +286,8 @@ fn flatten(table: &toml::Table) -> Result<Vec<(String, String)>, (String, String
 
 impl Knobs {
     fn set(&mut self, knob: &str, text: &str) -> Result<(), String> {
-        let duration = || {
-            parse_duration_ms(text).ok_or_else(|| format!("{text:?} is not a duration like \"600s\", \"10m\", \"72h\" or \"21d\""))
-        };
+        let duration =
+            || parse_duration_ms(text).ok_or_else(|| format!("{text:?} is not a duration like \"600s\", \"10m\", \"72h\" or \"21d\""));
         match knob {
             "session_gap" => self.session_gap_ms = duration()?,
             "latency_cap" => self.latency_cap_ms = duration()?,
@@ -288,7 +311,10 @@ impl Knobs {
             return bad("latency_cap", "must be more than nothing");
         }
         if self.attribution_window_ms <= 0 || self.attribution_window_ms > constants.touch_retention_ms - constants.lateness_money_ms {
-            return bad("attribution_window", "must be more than nothing and at most touch_retention less allowed_lateness_money");
+            return bad(
+                "attribution_window",
+                "must be more than nothing and at most touch_retention less allowed_lateness_money",
+            );
         }
         if self.after_sale_lookback_ms > constants.order_retention_ms {
             return bad("after_sale_lookback", "must not be more than order_retention");
@@ -310,7 +336,9 @@ fn parse_hours(text: &str) -> Result<(i64, i64), String> {
     let parts = text.split_once('-').or_else(|| text.split_once('–'));
     match parts.and_then(|(a, b)| Some((clock(a.trim())?, clock(b.trim())?))) {
         Some((from, to)) if from < to => Ok((from, to)),
-        _ => Err(format!("{text:?} is not a span of one day like \"08:00-23:00\" (24:00 is allowed as its end)")),
+        _ => Err(format!(
+            "{text:?} is not a span of one day like \"08:00-23:00\" (24:00 is allowed as its end)"
+        )),
     }
 }
 
@@ -346,7 +374,10 @@ mod tests {
             ("profile = \"p\"\n[[version]]\nattribution_window = \"7d\"", "touch_retention"),
             ("profile = \"p\"\n[[version]]\nafter_sale_lookback = \"46d\"", "order_retention"),
             ("profile = \"p\"\n[[version]]\nassessed_hours = \"23:00-08:00\"", "span of one day"),
-            ("profile = \"p\"\n[[version]]\nfrom = \"2025-11-02\"\n[[version]]\nfrom = \"2025-11-02\"", "come after"),
+            (
+                "profile = \"p\"\n[[version]]\nfrom = \"2025-11-02\"\n[[version]]\nfrom = \"2025-11-02\"",
+                "come after",
+            ),
             ("profile = \"p\"\n[[version]]\nfrom = \"yesterday\"", "YYYY-MM-DD"),
             ("name = \"p\"", "profile"),
             ("profile = \"p\"\n[[version]]\nmany_waiting.warning = \"11\"", "many_waiting"),

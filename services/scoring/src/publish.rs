@@ -76,7 +76,10 @@ impl Shop {
     pub(crate) fn expect_day(&mut self, day: Day, place: u32, cx: &Context<'_>, out: &mut Output) {
         let buyers = self.day_buyers.entry(day).or_default();
         if buyers.is_empty() {
-            out.plan(at_minute(cx.constants.utc_offset.end(day) + cx.constants.lateness_money_ms), Timer::BuyersOpen { day });
+            out.plan(
+                at_minute(cx.constants.utc_offset.end(day) + cx.constants.lateness_money_ms),
+                Timer::BuyersOpen { day },
+            );
             out.plan(at_minute(Self::cohort_final_at(day, cx)), Timer::BuyersFinal { day });
         }
         buyers.push(place);
@@ -116,17 +119,38 @@ impl Shop {
             out.plan(next, Timer::RunningDay { start });
         }
         let id = self.id.clone();
-        let Some(block) = self.windows.blocks(Grain::Day).get_mut(&start).filter(|b| b.phase == Phase::Running) else { return };
+        let Some(block) = self
+            .windows
+            .blocks(Grain::Day)
+            .get_mut(&start)
+            .filter(|b| b.phase == Phase::Running)
+        else {
+            return;
+        };
         for (scope, window) in block.iter_mut().filter(|(_, w)| w.dirty) {
             if let Some(values) = window.publish(Grain::Day, scope == SHOP, false) {
-                push_window(&id, &self.agents, WindowId { grain: Grain::Day, start, scope }, values, false, cx, out);
+                push_window(
+                    &id,
+                    &self.agents,
+                    WindowId {
+                        grain: Grain::Day,
+                        start,
+                        scope,
+                    },
+                    values,
+                    false,
+                    cx,
+                    out,
+                );
             }
         }
     }
 
     fn publish_block(&mut self, grain: Grain, start: i64, phase: Phase, cx: &Context<'_>, out: &mut Output) {
         let id = self.id.clone();
-        let Some(block) = self.windows.blocks(grain).get_mut(&start).filter(|b| b.phase < phase) else { return };
+        let Some(block) = self.windows.blocks(grain).get_mut(&start).filter(|b| b.phase < phase) else {
+            return;
+        };
         block.phase = phase;
         let is_final = phase == Phase::Final;
         for (scope, window) in block.iter_mut() {
@@ -173,9 +197,13 @@ impl Shop {
         changed.sort_unstable();
         for window_id in changed {
             let WindowId { grain, start, scope } = window_id;
-            let Some(block) = self.windows.blocks(grain).get_mut(&start) else { continue };
+            let Some(block) = self.windows.blocks(grain).get_mut(&start) else {
+                continue;
+            };
             let is_final = block.phase == Phase::Final;
-            let Some(window) = block.get_mut(scope).filter(|w| w.dirty) else { continue };
+            let Some(window) = block.get_mut(scope).filter(|w| w.dirty) else {
+                continue;
+            };
             if let Some(values) = window.publish(grain, scope == SHOP, false) {
                 push_window(&id, &self.agents, window_id, values, is_final, cx, out);
             }
@@ -201,7 +229,9 @@ impl Shop {
     /// Publishes a buyer's day that enters a phase, or one that has changed within it.
     fn publish_buyer_day(&mut self, place: u32, day: Day, phase: Option<DayPhase>, cx: &Context<'_>, out: &mut Output) {
         let Some(buyer) = self.buyers.get_mut(place) else { return };
-        let Some(entry) = buyer.days.iter_mut().find(|d| d.day == day) else { return };
+        let Some(entry) = buyer.days.iter_mut().find(|d| d.day == day) else {
+            return;
+        };
         match phase {
             Some(phase) if entry.phase < phase => entry.phase = phase,
             Some(_) => return,
@@ -255,7 +285,9 @@ impl Shop {
     pub(crate) fn publish_order(&mut self, order: u32, cx: &Context<'_>, out: &mut Output) {
         let utc = cx.constants.utc_offset;
         let Some(slot) = self.orders.get_mut(order) else { return };
-        let Some(fact) = slot.facts.iter().rev().flatten().next() else { return };
+        let Some(fact) = slot.facts.iter().rev().flatten().next() else {
+            return;
+        };
         let Some(buyer) = self.buyers.get(fact.buyer) else { return };
         let day = utc.day(fact.created_at);
         let dt = *slot.dt.get_or_insert(day);
@@ -291,8 +323,12 @@ impl Shop {
     pub(crate) fn publish_refund(&mut self, refund: u32, cx: &Context<'_>, out: &mut Output) {
         let utc = cx.constants.utc_offset;
         let Some(slot) = self.refunds.get_mut(refund) else { return };
-        let Some(fact) = slot.facts.iter().rev().flatten().next() else { return };
-        let (life, Some(dated_at)) = (&fact.life, fact.life.dated_at()) else { return };
+        let Some(fact) = slot.facts.iter().rev().flatten().next() else {
+            return;
+        };
+        let (life, Some(dated_at)) = (&fact.life, fact.life.dated_at()) else {
+            return;
+        };
         let Some(order) = self.orders.get(life.order) else { return };
         let day = utc.day(dated_at);
         let dt = *slot.dt.get_or_insert(day);
@@ -336,5 +372,9 @@ fn push_window(
         window_start: id.start,
         values,
     };
-    if agent.is_some() { out.rows.agent_windows.push(row) } else { out.rows.shop_windows.push(row) }
+    if agent.is_some() {
+        out.rows.agent_windows.push(row)
+    } else {
+        out.rows.shop_windows.push(row)
+    }
 }

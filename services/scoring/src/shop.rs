@@ -58,7 +58,10 @@ pub struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { entries: Vec::new(), free: Vec::new() }
+        Slab {
+            entries: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -107,7 +110,10 @@ pub(crate) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn rules(&self) -> Rules<'a> {
-        Rules { utc: self.constants.utc_offset, policy: self.policy }
+        Rules {
+            utc: self.constants.utc_offset,
+            policy: self.policy,
+        }
     }
 
     pub(crate) fn retention(&self) -> Retention {
@@ -187,8 +193,20 @@ impl Shop {
         let place = self.buyer(event.buyer, cx, out);
         self.identities.insert(key.identity(), place);
         let Some(buyer) = self.buyers.get_mut(place) else { return };
-        let change = buyer.insert(OpenEvent { key, clock: event.clock, step }, &mut self.windows, &rules);
-        buyer.seal.wish(at_minute(event.event_time + cx.constants.lateness_chat_ms + 1), Timer::SealChat { buyer: place }, out);
+        let change = buyer.insert(
+            OpenEvent {
+                key,
+                clock: event.clock,
+                step,
+            },
+            &mut self.windows,
+            &rules,
+        );
+        buyer.seal.wish(
+            at_minute(event.event_time + cx.constants.lateness_chat_ms + 1),
+            Timer::SealChat { buyer: place },
+            out,
+        );
         self.chat_changed(place, &change, cx, out);
     }
 
@@ -230,7 +248,10 @@ impl Shop {
         }
         let place = self.buyers.insert(Buyer::new(key));
         self.buyer_index.insert(key, place);
-        out.plan(at_minute(cx.horizon.complete_until.max(0) + cx.constants.touch_retention_ms), Timer::ForgetBuyer { buyer: place });
+        out.plan(
+            at_minute(cx.horizon.complete_until.max(0) + cx.constants.touch_retention_ms),
+            Timer::ForgetBuyer { buyer: place },
+        );
         place
     }
 
@@ -272,9 +293,16 @@ impl Shop {
             &mut closed,
         );
         if let Some(first) = buyer.first_open_at() {
-            buyer.seal.wish(at_minute(first + cx.constants.lateness_chat_ms + 1), Timer::SealChat { buyer: place }, out);
+            buyer.seal.wish(
+                at_minute(first + cx.constants.lateness_chat_ms + 1),
+                Timer::SealChat { buyer: place },
+                out,
+            );
         } else if let Some(deadline) = buyer.sealed().deadline(&rules) {
-            out.plan(at_minute(deadline + cx.constants.lateness_chat_ms + 1), Timer::Deadline { buyer: place });
+            out.plan(
+                at_minute(deadline + cx.constants.lateness_chat_ms + 1),
+                Timer::Deadline { buyer: place },
+            );
         }
         let (after, key) = (buyer.sealed().open_times(), buyer.key);
         self.move_waiting(before, after, cx, out);
@@ -302,7 +330,9 @@ impl Shop {
             *self.waiting_minutes.entry(utc.minute_start(t)).or_default() += 1;
         }
         for minute in before.iter().flat_map(|(t0, a0)| [utc.minute_start(*t0), utc.minute_start(*a0)]) {
-            let Some(count) = self.waiting_minutes.get_mut(&minute) else { continue };
+            let Some(count) = self.waiting_minutes.get_mut(&minute) else {
+                continue;
+            };
             *count -= 1;
             if *count == 0 {
                 self.waiting_minutes.remove(&minute);
@@ -349,7 +379,8 @@ impl Shop {
         if before != after {
             let delta = if after { 1 } else { -1 };
             let grain = peakdesk_model::table::Grain::Day;
-            self.windows.add_at(grain, utc.start(day), scope, &[(crate::figure::PAYING_BUYERS, delta)]);
+            self.windows
+                .add_at(grain, utc.start(day), scope, &[(crate::figure::PAYING_BUYERS, delta)]);
         }
     }
 }

@@ -45,7 +45,12 @@ enum Figures {
 
 impl Window {
     fn new(grain: Grain) -> Self {
-        Window { figures: Figures::Dense(vec![0; figure::defined_at(grain)].into()), latencies: None, dirty: false, published: None }
+        Window {
+            figures: Figures::Dense(vec![0; figure::defined_at(grain)].into()),
+            latencies: None,
+            dirty: false,
+            published: None,
+        }
     }
 
     /// The value of a figure as it stands.
@@ -124,14 +129,23 @@ impl Window {
             }
         }
         if let Figures::Dense(values) = &self.figures {
-            let sparse = values.iter().enumerate().filter(|(_, v)| **v != 0).map(|(i, v)| (i as u8, *v)).collect();
+            let sparse = values
+                .iter()
+                .enumerate()
+                .filter(|(_, v)| **v != 0)
+                .map(|(i, v)| (i as u8, *v))
+                .collect();
             self.figures = Figures::Sparse(sparse);
         }
     }
 
     fn latency(&mut self, latency_ms: i64, sign: i64) {
         let latencies = self.latencies.get_or_insert_with(Box::default);
-        if sign > 0 { latencies.add(latency_ms) } else { latencies.remove(latency_ms) }
+        if sign > 0 {
+            latencies.add(latency_ms)
+        } else {
+            latencies.remove(latency_ms)
+        }
     }
 
     fn seal_latency(&mut self, latency_ms: i64) {
@@ -152,7 +166,10 @@ pub struct Block {
 
 impl Block {
     fn new() -> Self {
-        Block { phase: Phase::Running, windows: Vec::new() }
+        Block {
+            phase: Phase::Running,
+            windows: Vec::new(),
+        }
     }
 
     /// The windows, agents in the order in which they were first seen, then the shop's.
@@ -225,7 +242,11 @@ impl Windows {
     /// Number of windows kept.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        [&self.minutes, &self.hours, &self.days].into_iter().flat_map(|m| m.values()).map(|b| b.windows.len()).sum()
+        [&self.minutes, &self.hours, &self.days]
+            .into_iter()
+            .flat_map(|m| m.values())
+            .map(|b| b.windows.len())
+            .sum()
     }
 
     fn with(&mut self, grain: Grain, start: i64, scope: Agent, change: impl FnOnce(&mut Window)) {
@@ -273,8 +294,11 @@ impl Windows {
 
     fn visit_each_grain(&mut self, rules: &Rules<'_>, t: i64, scope: Agent, changes: bool, mut change: impl FnMut(&mut Window)) {
         let utc = rules.utc;
-        let starts =
-            [(Grain::Minute, utc.minute_start(t)), (Grain::Hour, utc.hour_start(t)), (Grain::Day, utc.start(utc.day(t)))];
+        let starts = [
+            (Grain::Minute, utc.minute_start(t)),
+            (Grain::Hour, utc.hour_start(t)),
+            (Grain::Day, utc.start(utc.day(t))),
+        ];
         for (grain, start) in starts {
             self.visit(grain, start, scope, changes, &mut change);
         }
@@ -298,8 +322,18 @@ impl Windows {
             }
             Atom::RobotMessage { t, .. } => self.each_grain(rules, t, SHOP, |w| w.add(figure::ROBOT_MESSAGES, sign)),
             Atom::Spam { t } => self.each_grain(rules, t, SHOP, |w| w.add(figure::SPAM_MESSAGES, sign)),
-            Atom::Distinct { t, scope, received, new_to_day, new_to_hour } => {
-                let fig = if received { figure::RECEIVED_BUYERS } else { figure::CONSULTING_BUYERS };
+            Atom::Distinct {
+                t,
+                scope,
+                received,
+                new_to_day,
+                new_to_hour,
+            } => {
+                let fig = if received {
+                    figure::RECEIVED_BUYERS
+                } else {
+                    figure::CONSULTING_BUYERS
+                };
                 if new_to_hour {
                     self.add_at(Grain::Hour, rules.utc.hour_start(t), scope, &[(fig, sign)]);
                 }
@@ -308,7 +342,12 @@ impl Windows {
                 }
             }
             Atom::Touch { .. } => {}
-            Atom::Rating { day, agent, stars, sign: own } => {
+            Atom::Rating {
+                day,
+                agent,
+                stars,
+                sign: own,
+            } => {
                 let fig = figure::RATINGS_1 + usize::from(stars.clamp(1, 5)) - 1;
                 for scope in [SHOP, agent] {
                     self.add_at(Grain::Day, rules.utc.start(day), scope, &[(fig, sign * own)]);
@@ -356,7 +395,13 @@ impl Measured {
         let time_of_day = rules.utc.time_of_day_ms(clock);
         let (from, to) = knobs.assessed_hours_ms;
         let assessed = (from..to).contains(&time_of_day);
-        Measured { outcome: round.outcome, latency, cap: knobs.latency_cap_ms, first, assessed }
+        Measured {
+            outcome: round.outcome,
+            latency,
+            cap: knobs.latency_cap_ms,
+            first,
+            assessed,
+        }
     }
 
     fn add(&self, w: &mut Window, sign: i64) {
@@ -367,15 +412,21 @@ impl Measured {
             Outcome::Unanswered => figure::UNANSWERED,
         };
         w.add(outcome, sign);
-        w.add(figure::LATENCY_CAPPED_SUM, sign * self.latency.map_or(self.cap, |l| l.min(self.cap)));
+        w.add(
+            figure::LATENCY_CAPPED_SUM,
+            sign * self.latency.map_or(self.cap, |l| l.min(self.cap)),
+        );
         w.add(figure::FIRST_ROUNDS, if self.first { sign } else { 0 });
         w.add(figure::ASSESSED_ROUNDS, if self.assessed { sign } else { 0 });
         let Some(latency) = self.latency else { return };
         w.latency(latency, sign);
         w.add(figure::LATENCY_SUM, sign * latency);
-        for (fig, seconds) in
-            [(figure::WITHIN_30S, 30), (figure::WITHIN_60S, 60), (figure::WITHIN_180S, 180), (figure::WITHIN_300S, 300)]
-        {
+        for (fig, seconds) in [
+            (figure::WITHIN_30S, 30),
+            (figure::WITHIN_60S, 60),
+            (figure::WITHIN_180S, 180),
+            (figure::WITHIN_300S, 300),
+        ] {
             w.add(fig, if latency <= seconds * SECOND_MS { sign } else { 0 });
         }
         if self.first {
@@ -388,3 +439,7 @@ impl Measured {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

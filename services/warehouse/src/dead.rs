@@ -54,7 +54,12 @@ pub struct DeadLetterFiles {
 impl DeadLetterFiles {
     /// Files under `dir` whose names begin with `prefix`.
     pub fn new(dir: &Path, prefix: &str) -> Self {
-        DeadLetterFiles { dir: dir.to_owned(), prefix: prefix.to_owned(), pending: Vec::new(), bytes: 0 }
+        DeadLetterFiles {
+            dir: dir.to_owned(),
+            prefix: prefix.to_owned(),
+            pending: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Letters that are in no file yet.
@@ -109,10 +114,20 @@ impl Known {
         let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(known),
-            Err(source) => return Err(WriteError::Io { path: dir.to_owned(), source }),
+            Err(source) => {
+                return Err(WriteError::Io {
+                    path: dir.to_owned(),
+                    source,
+                });
+            }
         };
         for entry in entries {
-            let path = entry.map_err(|source| WriteError::Io { path: dir.to_owned(), source })?.path();
+            let path = entry
+                .map_err(|source| WriteError::Io {
+                    path: dir.to_owned(),
+                    source,
+                })?
+                .path();
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             if name.starts_with(&format!("{prefix}-")) && name.ends_with(".parquet") {
                 known.read(&path)?;
@@ -122,8 +137,14 @@ impl Known {
     }
 
     fn read(&mut self, path: &Path) -> Result<(), WriteError> {
-        let parquet = |source| WriteError::Parquet { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(|source| WriteError::Io { path: path.to_owned(), source })?;
+        let parquet = |source| WriteError::Parquet {
+            path: path.to_owned(),
+            source,
+        };
+        let file = std::fs::File::open(path).map_err(|source| WriteError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
         let columns = ProjectionMask::columns(builder.parquet_schema(), ["topic", "partition", "generation", "offset"]);
         for batch in builder.with_projection(columns).build().map_err(parquet)? {
@@ -150,13 +171,20 @@ fn position(batch: &RecordBatch, row: usize) -> Option<SourcePosition> {
     let name = batch.column_by_name("topic")?.as_string_opt::<i32>()?.value(row);
     let topic = Topic::ALL.into_iter().find(|t| t.name() == name)?;
     let small = |name: &str| Some(batch.column_by_name(name)?.as_primitive_opt::<Int32Type>()?.value(row));
-    let partition = SourcePartition { topic, partition: small("partition")?, generation: small("generation")? };
+    let partition = SourcePartition {
+        topic,
+        partition: small("partition")?,
+        generation: small("generation")?,
+    };
     let offset = batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?.value(row);
     Some(SourcePosition { partition, offset })
 }
 
 fn header_fields() -> Fields {
-    Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Binary, true)])
+    Fields::from(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Binary, true),
+    ])
 }
 
 /// The letters as rows of the table `dead_letters`.
@@ -181,19 +209,53 @@ pub fn to_batch(letters: &[DeadLetter]) -> Result<RecordBatch, WriteError> {
     }
     let headers = headers.finish();
     let columns: Vec<(&str, bool, ArrayRef)> = vec![
-        ("topic", false, Arc::new(StringArray::from_iter_values(letters.iter().map(|l| l.position.partition.topic.name())))),
-        ("partition", false, Arc::new(Int32Array::from_iter_values(letters.iter().map(|l| l.position.partition.partition)))),
-        ("generation", false, Arc::new(Int32Array::from_iter_values(letters.iter().map(|l| l.position.partition.generation)))),
-        ("offset", false, Arc::new(Int64Array::from_iter_values(letters.iter().map(|l| l.position.offset)))),
-        ("reason", false, Arc::new(StringArray::from_iter_values(letters.iter().map(|l| l.reason.name())))),
-        ("clock", true, Arc::new(TimestampMillisecondArray::from_iter(letters.iter().map(|l| l.clock)).with_timezone("UTC"))),
-        ("timestamp", true, Arc::new(TimestampMillisecondArray::from_iter(letters.iter().map(|l| l.timestamp_ms)).with_timezone("UTC"))),
+        (
+            "topic",
+            false,
+            Arc::new(StringArray::from_iter_values(
+                letters.iter().map(|l| l.position.partition.topic.name()),
+            )),
+        ),
+        (
+            "partition",
+            false,
+            Arc::new(Int32Array::from_iter_values(letters.iter().map(|l| l.position.partition.partition))),
+        ),
+        (
+            "generation",
+            false,
+            Arc::new(Int32Array::from_iter_values(
+                letters.iter().map(|l| l.position.partition.generation),
+            )),
+        ),
+        (
+            "offset",
+            false,
+            Arc::new(Int64Array::from_iter_values(letters.iter().map(|l| l.position.offset))),
+        ),
+        (
+            "reason",
+            false,
+            Arc::new(StringArray::from_iter_values(letters.iter().map(|l| l.reason.name()))),
+        ),
+        (
+            "clock",
+            true,
+            Arc::new(TimestampMillisecondArray::from_iter(letters.iter().map(|l| l.clock)).with_timezone("UTC")),
+        ),
+        (
+            "timestamp",
+            true,
+            Arc::new(TimestampMillisecondArray::from_iter(letters.iter().map(|l| l.timestamp_ms)).with_timezone("UTC")),
+        ),
         ("key", true, Arc::new(keys.finish())),
         ("value", true, Arc::new(values.finish())),
         ("headers", false, Arc::new(headers)),
     ];
-    let fields: Vec<Field> =
-        columns.iter().map(|(name, nullable, array)| Field::new(*name, array.data_type().clone(), *nullable)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, nullable, array)| Field::new(*name, array.data_type().clone(), *nullable))
+        .collect();
     let arrays = columns.into_iter().map(|c| c.2).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
 }

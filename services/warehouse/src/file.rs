@@ -37,7 +37,10 @@ pub enum WriteError {
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WriteError + '_ {
-    |source| WriteError::Io { path: path.to_owned(), source }
+    |source| WriteError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Makes sure that a directory exists and can be written to, before anything depends on it.
@@ -64,7 +67,10 @@ pub fn write(dir: &Path, name: &str, batch: &RecordBatch) -> Result<PathBuf, Wri
 }
 
 fn write_temporary(path: &Path, batch: &RecordBatch) -> Result<(), WriteError> {
-    let failed = |source| WriteError::Parquet { path: path.to_owned(), source };
+    let failed = |source| WriteError::Parquet {
+        path: path.to_owned(),
+        source,
+    };
     let file = File::create(path).map_err(io_error(path))?;
     // Level 3 is the library's own default; dictionaries are on by default.
     let level = ZstdLevel::try_new(3).map_err(failed)?;

@@ -65,7 +65,10 @@ impl WarehouseMetrics {
             rows: metrics.counter_vec("warehouse_rows_total", "Rows in files written, by table.", &["table"])?,
             repeats: metrics.counter("warehouse_repeats_total", "Messages of the results that held nothing new.")?,
             gaps: metrics.counter("warehouse_gaps_total", "Messages of the results before which something is missing.")?,
-            failures: metrics.counter("warehouse_write_failures_total", "Attempts to write a file that failed and are repeated.")?,
+            failures: metrics.counter(
+                "warehouse_write_failures_total",
+                "Attempts to write a file that failed and are repeated.",
+            )?,
             pending: metrics.int_gauge_vec("warehouse_pending_rows", "Rows read that are in no file yet.", &["partition"])?,
             letters: metrics.counter("warehouse_dead_letters_total", "Dead letters written to files.")?,
         })
@@ -117,7 +120,10 @@ struct BackOff {
 
 impl BackOff {
     fn new() -> Self {
-        BackOff { wait: RETRY_MIN, until: None }
+        BackOff {
+            wait: RETRY_MIN,
+            until: None,
+        }
     }
 
     fn failed(&mut self) {
@@ -146,7 +152,11 @@ pub fn run_results(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehou
             change(shared, &mut partitions, member.changes()?);
             continue;
         }
-        let polled = if back_off.until.is_some() { Polled::Nothing } else { member.poll(POLL)? };
+        let polled = if back_off.until.is_some() {
+            Polled::Nothing
+        } else {
+            member.poll(POLL)?
+        };
         change(shared, &mut partitions, member.changes()?);
         let outcome = match &polled {
             Polled::Message(message) => read(shared, &mut partitions, message)?,
@@ -162,7 +172,11 @@ pub fn run_results(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehou
         }
         commit(&member, topic, &mut partitions)?;
         for (number, partition) in &partitions {
-            shared.metrics.pending.with_label_values(&[&number.to_string()]).set(partition.slicer.pending_rows() as i64);
+            shared
+                .metrics
+                .pending
+                .with_label_values(&[&number.to_string()])
+                .set(partition.slicer.pending_rows() as i64);
         }
     }
     commit(&member, topic, &mut partitions)
@@ -207,7 +221,9 @@ fn read(
     partitions: &mut BTreeMap<i32, Partition>,
     message: &BorrowedMessage<'_>,
 ) -> Result<Result<(), WriteError>, WarehouseError> {
-    let Some(partition) = partitions.get_mut(&message.partition()) else { return Ok(Ok(())) };
+    let Some(partition) = partitions.get_mut(&message.partition()) else {
+        return Ok(Ok(()));
+    };
     let (span, batches) = results::decode(message.payload().unwrap_or(&[])).map_err(|e| LogError::Message {
         topic: message.topic().to_owned(),
         partition: message.partition(),
@@ -238,7 +254,11 @@ fn read(
     Ok(write(shared, partition, batches))
 }
 
-fn write(shared: &Shared, partition: &mut Partition, batches: Vec<(peakdesk_model::table::Table, arrow::array::RecordBatch)>) -> Result<(), WriteError> {
+fn write(
+    shared: &Shared,
+    partition: &mut Partition,
+    batches: Vec<(peakdesk_model::table::Table, arrow::array::RecordBatch)>,
+) -> Result<(), WriteError> {
     let written = partition.slicer.push(batches, partition.log_time)?;
     shared.metrics.note(&written);
     let first = partition.slicer.first_pending();
@@ -287,7 +307,11 @@ pub fn run_dead_letters(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Wa
             shared.shutdown.wait(Duration::from_millis(100));
             continue;
         }
-        let polled = if back_off.until.is_some() { Polled::Nothing } else { member.poll(POLL)? };
+        let polled = if back_off.until.is_some() {
+            Polled::Nothing
+        } else {
+            member.poll(POLL)?
+        };
         for change in member.changes()? {
             match change {
                 Change::Assigned(starts) => {
@@ -333,7 +357,12 @@ impl Letters {
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), WriteError> {
         self.next = message.offset() + 1;
         let Some(letter) = letter::read(message) else {
-            tracing::error!(topic = message.topic(), partition = message.partition(), offset = message.offset(), "not a dead letter of peakdesk; passed over");
+            tracing::error!(
+                topic = message.topic(),
+                partition = message.partition(),
+                offset = message.offset(),
+                "not a dead letter of peakdesk; passed over"
+            );
             return Ok(());
         };
         if !self.known.is_new(letter.position) {
@@ -368,7 +397,10 @@ fn write_letters(shared: &Shared, partitions: &mut BTreeMap<i32, Letters>, every
 
 fn commit_letters(member: &Member, topic: &str, partitions: &mut BTreeMap<i32, Letters>) -> Result<(), WarehouseError> {
     let mut offsets = Vec::new();
-    for (number, l) in partitions.iter_mut().filter(|(_, l)| l.files.pending() == 0 && l.next > l.committed) {
+    for (number, l) in partitions
+        .iter_mut()
+        .filter(|(_, l)| l.files.pending() == 0 && l.next > l.committed)
+    {
         offsets.push((topic, *number, l.next, String::new()));
         l.committed = l.next;
     }

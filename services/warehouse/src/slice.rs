@@ -50,7 +50,11 @@ pub struct Mark {
 
 impl Default for Mark {
     fn default() -> Self {
-        Mark { covered: LogPosition::start_of(i64::MIN), slice: None, part: 0 }
+        Mark {
+            covered: LogPosition::start_of(i64::MIN),
+            slice: None,
+            part: 0,
+        }
     }
 }
 
@@ -137,7 +141,11 @@ impl Slicer {
             let start = published.div_euclid(self.slice_ms) * self.slice_ms;
             let end = start.saturating_add(self.slice_ms);
             if self.mark.slice != Some(start) {
-                self.mark = Mark { covered: first, slice: Some(start), part: 0 };
+                self.mark = Mark {
+                    covered: first,
+                    slice: Some(start),
+                    part: 0,
+                };
             }
             let Some(cut) = self.cut(end, log_time) else { break };
             let part = self.take_before(cut);
@@ -146,7 +154,11 @@ impl Slicer {
                 return Err(error);
             }
             self.first = self.pending.values().flatten().filter_map(first_position).min();
-            self.mark = Mark { covered: cut.max(self.mark.covered), slice: Some(start), part: self.mark.part + 1 };
+            self.mark = Mark {
+                covered: cut.max(self.mark.covered),
+                slice: Some(start),
+                part: self.mark.part + 1,
+            };
         }
         Ok(written)
     }
@@ -169,7 +181,10 @@ impl Slicer {
             return Some(*next);
         }
         let last = in_slice.last()?;
-        let after = LogPosition { offset: last.offset, index: last.index + 1 };
+        let after = LogPosition {
+            offset: last.offset,
+            index: last.index + 1,
+        };
         (beyond.is_some() || log_time >= slice_end || in_slice.len() == self.part_rows_max).then_some(after)
     }
 
@@ -209,7 +224,11 @@ impl Slicer {
             for (day, rows) in by_day(&rows) {
                 let dir = self.dir.join(table.name()).join(format!("dt={}", format_date(day)));
                 let path = file::write(&dir, &name, &rows)?;
-                written.push(Written { path, table: *table, rows: rows.num_rows() });
+                written.push(Written {
+                    path,
+                    table: *table,
+                    rows: rows.num_rows(),
+                });
             }
         }
         Ok(())
@@ -235,7 +254,9 @@ fn first_position(batch: &RecordBatch) -> Option<LogPosition> {
 }
 
 fn published_at(batch: &RecordBatch, row: usize) -> i64 {
-    let column = batch.column_by_name("published_at").and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
+    let column = batch
+        .column_by_name("published_at")
+        .and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
     column.map_or(0, |c| c.value(row))
 }
 
@@ -244,14 +265,22 @@ fn file_name(log_partition: i32, start: i64, slice_ms: i64, part: u32) -> String
     let seconds = start.rem_euclid(DAY_MS) / 1000;
     let date = format_date(day).replace('-', "");
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("p{log_partition:05}-{date}T{h:02}{m:02}{s:02}-{}s-{part:03}.parquet", slice_ms / 1000)
+    format!(
+        "p{log_partition:05}-{date}T{h:02}{m:02}{s:02}-{}s-{part:03}.parquet",
+        slice_ms / 1000
+    )
 }
 
 /// By day first, so that a day's rows lie together, then by the table's key.
 fn sorted(table: Table, batch: &RecordBatch) -> Result<RecordBatch, WriteError> {
     let columns = std::iter::once(&"dt").chain(table.sort_key());
-    let columns: Vec<SortColumn> =
-        columns.filter_map(|name| batch.column_by_name(name)).map(|c| SortColumn { values: c.clone(), options: None }).collect();
+    let columns: Vec<SortColumn> = columns
+        .filter_map(|name| batch.column_by_name(name))
+        .map(|c| SortColumn {
+            values: c.clone(),
+            options: None,
+        })
+        .collect();
     let order: UInt32Array = lexsort_to_indices(&columns, None)?;
     Ok(take_record_batch(batch, &order)?)
 }
@@ -259,7 +288,9 @@ fn sorted(table: Table, batch: &RecordBatch) -> Result<RecordBatch, WriteError> 
 /// The rows of each day, without the column that names it.
 fn by_day(batch: &RecordBatch) -> Vec<(Day, RecordBatch)> {
     let Ok(at) = batch.schema().index_of("dt") else { return Vec::new() };
-    let Some(days) = batch.column(at).as_primitive_opt::<Date32Type>().cloned() else { return Vec::new() };
+    let Some(days) = batch.column(at).as_primitive_opt::<Date32Type>().cloned() else {
+        return Vec::new();
+    };
     let mut rest = batch.clone();
     rest.remove_column(at);
     let mut out = Vec::new();

@@ -85,7 +85,10 @@ pub struct PartitionReader {
 /// Opens the files of a dump; one that does not exist counts as empty, but one of them must.
 pub fn open(dir: &Path) -> anyhow::Result<Vec<PartitionReader>> {
     if !dir.is_dir() {
-        bail!("{} is not a directory; name the directory that holds chat.ndjson, orders.ndjson and refunds.ndjson", dir.display());
+        bail!(
+            "{} is not a directory; name the directory that holds chat.ndjson, orders.ndjson and refunds.ndjson",
+            dir.display()
+        );
     }
     let mut readers = Vec::new();
     let mut found = false;
@@ -97,7 +100,10 @@ pub fn open(dir: &Path) -> anyhow::Result<Vec<PartitionReader>> {
         }
     }
     if !found {
-        bail!("{} holds none of chat.ndjson, orders.ndjson, refunds.ndjson (nor chat.parquet and its like)", dir.display());
+        bail!(
+            "{} holds none of chat.ndjson, orders.ndjson, refunds.ndjson (nor chat.parquet and its like)",
+            dir.display()
+        );
     }
     Ok(readers)
 }
@@ -109,7 +115,9 @@ fn open_file(topic: Topic, path: &Path) -> anyhow::Result<Vec<PartitionReader>> 
     let (mut line, mut at, mut number, mut last) = (Vec::new(), 0u64, 0u64, None);
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line).with_context(|| format!("cannot read {}", path.display()))? as u64;
+        let read = reader
+            .read_until(b'\n', &mut line)
+            .with_context(|| format!("cannot read {}", path.display()))? as u64;
         if read == 0 {
             break;
         }
@@ -121,7 +129,10 @@ fn open_file(topic: Topic, path: &Path) -> anyhow::Result<Vec<PartitionReader>> 
             let own = stretches.entry(partition).or_default();
             match own.last_mut().filter(|s| last == Some(partition) && s.bytes.end == at) {
                 Some(stretch) => stretch.bytes.end = at + read,
-                None => own.push(Stretch { bytes: at..at + read, first_line: number }),
+                None => own.push(Stretch {
+                    bytes: at..at + read,
+                    first_line: number,
+                }),
             }
             last = Some(partition);
         }
@@ -134,7 +145,10 @@ fn open_file(topic: Topic, path: &Path) -> anyhow::Result<Vec<PartitionReader>> 
         path: path.clone(),
         file: file.clone(),
         stretches: stretches.into_iter(),
-        stretch: Stretch { bytes: 0..0, first_line: 0 },
+        stretch: Stretch {
+            bytes: 0..0,
+            first_line: 0,
+        },
         buffer: Vec::new(),
         at: 0,
         line_number: 0,
@@ -187,8 +201,8 @@ impl PartitionReader {
     /// Parses a line that [`PartitionReader::next_line`] gave, and checks that offsets ascend.
     pub fn parse<'a>(&mut self, line: &'a [u8]) -> anyhow::Result<Line<'a>> {
         let place = || format!("{}:{}", self.path.display(), self.line_number);
-        let parsed: Line<'a> = serde_json::from_slice(line)
-            .map_err(|e| anyhow::anyhow!("{}: not a record of a dump: {e}; the file is damaged", place()))?;
+        let parsed: Line<'a> =
+            serde_json::from_slice(line).map_err(|e| anyhow::anyhow!("{}: not a record of a dump: {e}; the file is damaged", place()))?;
         if self.last_offset.is_some_and(|last| parsed.offset <= last) {
             bail!(
                 "{}: offset {} of partition {} does not come after {}; a dump holds the lines of a partition in offset order",

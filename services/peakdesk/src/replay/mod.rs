@@ -1,5 +1,8 @@
 //! Replaying dumps.
 
+mod command;
 pub mod dump;
 pub mod run;
 pub mod step;
+
+pub use command::{Flags, command};

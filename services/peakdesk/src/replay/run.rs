@@ -102,7 +102,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<Report> {
     refuse_used_output(&settings.output)?;
     peakdesk_warehouse::file::check_writable(&settings.output)?;
     let mut merge = InStep::new(super::dump::open(&settings.input)?)?;
-    let workers: Vec<Worker> = (0..settings.workers.clamp(1, settings.log_partitions.max(1) as usize)).map(|w| spawn(settings, w)).collect();
+    let workers: Vec<Worker> = (0..settings.workers.clamp(1, settings.log_partitions.max(1) as usize))
+        .map(|w| spawn(settings, w))
+        .collect();
     let mut report = Report::default();
     let fed = feed(settings, &mut merge, &workers, &mut report);
     let mut failed = None;
@@ -127,7 +129,10 @@ fn refuse_used_output(output: &Path) -> anyhow::Result<()> {
     if output.exists() {
         let mut entries = std::fs::read_dir(output).with_context(|| format!("cannot read output directory {}", output.display()))?;
         if entries.next().is_some() {
-            bail!("output directory {} is not empty; rows of two replays in one place would be counted together: name a new one", output.display());
+            bail!(
+                "output directory {} is not empty; rows of two replays in one place would be counted together: name a new one",
+                output.display()
+            );
         }
     }
     Ok(())
@@ -172,8 +177,17 @@ impl<'s> Feeder<'s> {
             .readers()
             .iter()
             .map(|r| {
-                let partition = SourcePartition { topic: r.topic, partition: r.partition, generation: settings.generation };
-                Source { partition, origin: 0, next: 0, clock: None }
+                let partition = SourcePartition {
+                    topic: r.topic,
+                    partition: r.partition,
+                    generation: settings.generation,
+                };
+                Source {
+                    partition,
+                    origin: 0,
+                    next: 0,
+                    clock: None,
+                }
             })
             .collect();
         Ok(Feeder {
@@ -187,13 +201,25 @@ impl<'s> Feeder<'s> {
     }
 
     fn take(&mut self, next: &Next, merge: &mut InStep, report: &mut Report) -> anyhow::Result<()> {
-        let Some(reader) = merge.readers().get_mut(next.source) else { return Ok(()) };
+        let Some(reader) = merge.readers().get_mut(next.source) else {
+            return Ok(());
+        };
         let line = reader.parse(&next.line)?;
         *report.records.entry(reader.topic.name()).or_default() += 1;
-        let Some(source) = self.router.sources().get(next.source).copied() else { return Ok(()) };
-        let position = SourcePosition { partition: source.partition, offset: line.offset };
-        let raw = line.raw.as_deref().map(|text| base64::engine::general_purpose::STANDARD.decode(text));
-        let raw = raw.transpose().map_err(|e| anyhow::anyhow!("offset {} of {}: `raw` is not base64: {e}", line.offset, reader.topic.name()))?;
+        let Some(source) = self.router.sources().get(next.source).copied() else {
+            return Ok(());
+        };
+        let position = SourcePosition {
+            partition: source.partition,
+            offset: line.offset,
+        };
+        let raw = line
+            .raw
+            .as_deref()
+            .map(|text| base64::engine::general_purpose::STANDARD.decode(text));
+        let raw = raw
+            .transpose()
+            .map_err(|e| anyhow::anyhow!("offset {} of {}: `raw` is not base64: {e}", line.offset, reader.topic.name()))?;
         let outcome = match (next.stand, &raw) {
             (Err(reason), _) => Err(reason),
             // Bytes that did not decode once are not tried again: their writer's schema is not here.
@@ -216,7 +242,12 @@ impl<'s> Feeder<'s> {
 
     fn decode(&mut self, source: usize, position: SourcePosition, clock: i64, line: &Line<'_>) -> anyhow::Result<Result<(), DeadReason>> {
         let payload = line.value.map(|v| v.get().as_bytes());
-        let record = SourceRecord { position, clock, format: Format::JsonOfDump, payload };
+        let record = SourceRecord {
+            position,
+            clock,
+            format: Format::JsonOfDump,
+            payload,
+        };
         let mut loose = Loose::default();
         match self.settings.edge.decode(&record, &mut loose) {
             Ok(decoded) => {
@@ -257,7 +288,13 @@ fn dead_letter(position: SourcePosition, reason: DeadReason, clock: Option<i64>,
         reason,
         clock,
         timestamp_ms: line.timestamp_ms,
-        key: line.key.and_then(|k| serde_json::from_str::<Option<String>>(k.get()).ok().flatten().map(String::into_bytes).or_else(|| text(Some(k)))),
+        key: line.key.and_then(|k| {
+            serde_json::from_str::<Option<String>>(k.get())
+                .ok()
+                .flatten()
+                .map(String::into_bytes)
+                .or_else(|| text(Some(k)))
+        }),
         value: raw.or_else(|| text(line.value)),
         headers: headers_of(line.headers),
     }
@@ -265,7 +302,9 @@ fn dead_letter(position: SourcePosition, reason: DeadReason, clock: Option<i64>,
 
 /// Headers of a dump: an object of texts, or a list of `[name, text]`.
 fn headers_of(raw: Option<&serde_json::value::RawValue>) -> Vec<(String, Option<Vec<u8>>)> {
-    let Some(value) = raw.and_then(|r| serde_json::from_str::<serde_json::Value>(r.get()).ok()) else { return Vec::new() };
+    let Some(value) = raw.and_then(|r| serde_json::from_str::<serde_json::Value>(r.get()).ok()) else {
+        return Vec::new();
+    };
     let text = |v: &serde_json::Value| match v {
         serde_json::Value::Null => None,
         serde_json::Value::String(s) => Some(s.clone().into_bytes()),
@@ -345,8 +384,22 @@ impl Lane {
         let mut at = from;
         while let Some(due) = self.fold.next_timer_at() {
             at = (at + HOUR_MS).max((due.div_euclid(HOUR_MS) + 1) * HOUR_MS);
-            let ranges = self.ranges.iter().map(|r| SourceRange { from: r.to, clock: r.clock.map(|c| c.max(at)), ..*r }).collect();
-            let frame = Frame::new(FrameHead { wall_ms: 0, ranges }, None)?;
+            let ranges = self
+                .ranges
+                .iter()
+                .map(|r| SourceRange {
+                    from: r.to,
+                    clock: r.clock.map(|c| c.max(at)),
+                    ..*r
+                })
+                .collect();
+            let frame = Frame::new(
+                FrameHead {
+                    ranges,
+                    ..FrameHead::default()
+                },
+                None,
+            )?;
             self.apply(number, &frame, policies, report)?;
         }
         Ok(())

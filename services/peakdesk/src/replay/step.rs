@@ -66,7 +66,9 @@ impl InStep {
 
     fn fill(&mut self, source: usize) -> anyhow::Result<()> {
         let mut line = self.spare.pop().unwrap_or_default();
-        let Some(reader) = self.readers.get_mut(source) else { return Ok(()) };
+        let Some(reader) = self.readers.get_mut(source) else {
+            return Ok(());
+        };
         if !reader.next_line(&mut line)? {
             return Ok(());
         }
@@ -85,12 +87,21 @@ impl InStep {
 
     /// The next line of all; give its buffer back with [`InStep::recycle`].
     pub fn next(&mut self) -> anyhow::Result<Option<Next>> {
-        let Some(Reverse((reading_at, _, _, source))) = self.heap.pop() else { return Ok(None) };
-        let Some(Waiting { line, stand }) = self.waiting.get_mut(source).and_then(Option::take) else { return Ok(None) };
+        let Some(Reverse((reading_at, _, _, source))) = self.heap.pop() else {
+            return Ok(None);
+        };
+        let Some(Waiting { line, stand }) = self.waiting.get_mut(source).and_then(Option::take) else {
+            return Ok(None);
+        };
         if let (Ok(at), Some(clock)) = (stand, self.clocks.get_mut(source)) {
             *clock = SourceClock::resume(at);
         }
-        Ok(Some(Next { source, line, stand, reading_at }))
+        Ok(Some(Next {
+            source,
+            line,
+            stand,
+            reading_at,
+        }))
     }
 
     /// Reads the following line of a partition, after the one handed out is done with.
@@ -111,11 +122,15 @@ fn timestamp_of(line: &[u8]) -> Option<i64> {
     const KEY: &[u8] = b"\"timestamp_ms\":";
     // Our own dumps have it near the beginning, before anything a record could hold.
     let head = &line[..line.len().min(96)];
-    let before_value = head.windows(8).position(|w| w == b"\"value\":" || w == b"\"key\":\"\"").unwrap_or(head.len());
+    let before_value = head
+        .windows(8)
+        .position(|w| w == b"\"value\":" || w == b"\"key\":\"\"")
+        .unwrap_or(head.len());
     if let Some(i) = head[..before_value].windows(KEY.len()).position(|w| w == KEY) {
         let rest = &head[i + KEY.len()..];
         let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-        if digits > 0 && matches!(rest.get(digits), Some(b',' | b'}'))
+        if digits > 0
+            && matches!(rest.get(digits), Some(b',' | b'}'))
             && let Some(t) = std::str::from_utf8(&rest[..digits]).ok().and_then(|d| d.parse().ok())
         {
             return Some(t);

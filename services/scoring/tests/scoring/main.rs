@@ -1,0 +1,15 @@
+//! Tests of the fold through its public interface: laws that hold for any set of events, and worked examples of every rule.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod example_chat;
+mod example_cohort;
+mod example_orders;
+mod example_refunds;
+mod example_rows;
+mod generate;
+mod kit;
+mod law_frames;
+mod law_history;
+mod law_set;
+mod story;
