@@ -29,6 +29,11 @@ pub enum BadSchema {
 }
 
 impl WriterSchema {
+    /// Its JSON text, without logical types.
+    pub fn text(&self) -> &str {
+        self.0.json()
+    }
+
     /// Prepares the JSON text of a schema.
     pub fn parse(json: &str) -> Result<Self, BadSchema> {
         let unparsable = |error: serde_avro_fast::schema::SchemaError| BadSchema::Unparsable(error.to_string());

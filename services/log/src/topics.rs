@@ -7,10 +7,12 @@ use peakdesk_runtime::config::{KafkaConfig, TopicsConfig};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a broker may take to answer at all.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks for a new topic.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Dead letters hold whole records of the input, of any size it allows.
 const LETTER_BYTES_MAX: &str = "33554432";
@@ -40,7 +42,7 @@ pub fn prepare(kafka: &KafkaConfig, topics: &TopicsConfig) -> Result<Partitions,
         for (name, partitions, bytes_max) in missing {
             create(&admin, name, *partitions, topics.replication, *bytes_max)?;
         }
-        found = list(&admin, kafka)?;
+        found = list_with(&admin, kafka, &own.map(|(name, ..)| name.as_str()))?;
     }
     for (name, partitions, _) in own.into_iter().take(2) {
         match found.0.get(name) {
@@ -75,6 +77,18 @@ fn list(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> Resul
     Ok(Partitions(
         topics.map(|t| (t.name().to_owned(), t.partitions().len() as i32)).collect(),
     ))
+}
+
+/// Lists again and again until these topics are there: a broker acknowledges a new topic before its metadata show it.
+fn list_with(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig, wanted: &[&str]) -> Result<Partitions, LogError> {
+    let begun = Instant::now();
+    loop {
+        let found = list(admin, kafka)?;
+        if wanted.iter().all(|name| found.0.contains_key(*name)) || begun.elapsed() >= PATIENCE {
+            return Ok(found);
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 fn create(

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{demo, replay, roles, setup, simulate};
+use crate::{demo, dump, replay, roles, setup, simulate};
 use clap::{Args, Parser, Subcommand};
 use peakdesk_runtime::config::Config;
 use peakdesk_runtime::layers::Sources;
@@ -51,6 +51,8 @@ enum Command {
     ///
     /// The same path as in life, as fast as the machine allows; at the end time runs on until every row is final.
     Replay(replay::Flags),
+    /// Write the records of the input topics to files, to be replayed
+    Dump(dump::Flags),
     /// Check the configuration and print it as it takes effect, with where each setting comes from
     CheckConfig,
 }
@@ -77,6 +79,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Warehouse => roles::serve(config, roles::Role::Warehouse),
         Command::Simulator(flags) => simulate::run(&config, &flags),
         Command::Replay(flags) => replay::command(&config, &flags),
+        Command::Dump(flags) => dump::command(&config, &flags),
         Command::CheckConfig => check_config(&config),
     }
 }

@@ -6,6 +6,7 @@
 
 mod cli;
 mod demo;
+mod dump;
 mod progress;
 mod replay;
 mod roles;

@@ -61,7 +61,7 @@ fn print(report: &Report) {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let total: u64 = report.records.values().sum();
+    let total = report.total();
     let c = &report.counts;
     println!("records    {} ({})", grouped(total), list(&report.records));
     println!(

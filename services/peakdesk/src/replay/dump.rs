@@ -1,84 +1,53 @@
-//! Reading a dump: three NDJSON files, a line per Kafka record, the lines of a partition in offset order.
+//! Reading a dump, in either form: the records of every partition of every topic, each partition on its own.
 //!
-//! Lines of different partitions may be interleaved in any way, so a file is looked through once to find which stretches
-//! belong to which partition; then every partition is read on its own. Nothing but the places of the stretches is kept.
+//! The form of a topic is told by its file, `chat.ndjson` or `chat.parquet`; both at once are refused. Partitions are read
+//! independently, in little memory, wherever their records lie in the file.
 
-use anyhow::{Context, bail};
+use super::{lines, rows};
+use crate::dump::Form;
+use crate::dump::record::Record;
+use anyhow::bail;
 use peakdesk_model::input::Topic;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-/// How much of a partition's next lines is read at once.
-const READ_AHEAD_BYTES: usize = 256 * 1024;
-
-/// One line of a dump.
-#[derive(Debug, Deserialize)]
-pub struct Line<'a> {
-    /// Kafka partition.
-    pub partition: i32,
+/// What the order of records follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
     /// Kafka offset.
     pub offset: i64,
     /// Kafka record timestamp (ms).
-    #[serde(default)]
     pub timestamp_ms: Option<i64>,
-    /// The record's value, if it was one JSON value.
-    #[serde(borrow, default)]
-    pub value: Option<&'a RawValue>,
-    /// Its bytes in base64, if not.
-    #[serde(borrow, default)]
-    pub raw: Option<Cow<'a, str>>,
-    /// The record's key.
-    #[serde(borrow, default)]
-    pub key: Option<&'a RawValue>,
-    /// The record's headers.
-    #[serde(borrow, default)]
-    pub headers: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct PartitionOnly {
-    partition: i32,
+/// What there is to decode of a record.
+#[derive(Debug, Clone, Copy)]
+pub enum Payload<'a> {
+    /// A JSON value. Unless it is `sure`, a bad one may come of a line that was read too hastily, and counts only if
+    /// [`PartitionReader::payload`] says the same when it reads with care.
+    Json {
+        /// Its bytes.
+        text: &'a [u8],
+        /// The line was read as a whole.
+        sure: bool,
+    },
+    /// Typed columns.
+    Row(rows::Row<'a>),
+    /// Nothing that could be an event: no value, or bytes that did not decode when they were dumped.
+    Undecodable,
 }
 
-/// The partition a line belongs to, without reading all of it where it begins as our own dumps do.
-fn partition_of(line: &[u8]) -> Option<i32> {
-    if let Some(rest) = line.strip_prefix(b"{\"partition\":") {
-        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-        if digits > 0 && rest.get(digits) == Some(&b',') {
-            return std::str::from_utf8(&rest[..digits]).ok()?.parse().ok();
-        }
-    }
-    serde_json::from_slice::<PartitionOnly>(line).ok().map(|p| p.partition)
+enum Inner {
+    Lines(lines::Lines),
+    Rows(Box<rows::Rows>),
 }
 
-/// A stretch of consecutive lines of one partition.
-#[derive(Debug, Clone)]
-struct Stretch {
-    bytes: Range<u64>,
-    first_line: u64,
-}
-
-/// The lines of one partition of one topic, in the order of the file.
+/// The records of one partition of one topic, in the order of offsets.
 pub struct PartitionReader {
     /// Which topic.
     pub topic: Topic,
     /// Which partition.
     pub partition: i32,
-    path: Arc<PathBuf>,
-    file: Arc<File>,
-    stretches: std::vec::IntoIter<Stretch>,
-    stretch: Stretch,
-    buffer: Vec<u8>,
-    at: usize,
-    line_number: u64,
+    inner: Inner,
     last_offset: Option<i64>,
 }
 
@@ -93,11 +62,30 @@ pub fn open(dir: &Path) -> anyhow::Result<Vec<PartitionReader>> {
     let mut readers = Vec::new();
     let mut found = false;
     for topic in Topic::ALL {
-        let path = dir.join(format!("{}.ndjson", topic.name()));
-        if path.exists() {
-            found = true;
-            readers.append(&mut open_file(topic, &path)?);
+        let [ndjson, parquet] = [Form::Ndjson, Form::Parquet].map(|form| dir.join(form.file_name(topic)));
+        let mut add = |partition, inner| {
+            readers.push(PartitionReader {
+                topic,
+                partition,
+                inner,
+                last_offset: None,
+            })
+        };
+        match (ndjson.exists(), parquet.exists()) {
+            (true, true) => bail!(
+                "{} and {} are two forms of the same topic; remove one of them",
+                ndjson.display(),
+                parquet.display()
+            ),
+            (true, false) => lines::open(&ndjson)?
+                .into_iter()
+                .for_each(|(partition, lines)| add(partition, Inner::Lines(lines))),
+            (false, true) => rows::open(topic, &parquet)?
+                .into_iter()
+                .for_each(|(partition, rows)| add(partition, Inner::Rows(Box::new(rows)))),
+            (false, false) => continue,
         }
+        found = true;
     }
     if !found {
         bail!(
@@ -108,111 +96,48 @@ pub fn open(dir: &Path) -> anyhow::Result<Vec<PartitionReader>> {
     Ok(readers)
 }
 
-fn open_file(topic: Topic, path: &Path) -> anyhow::Result<Vec<PartitionReader>> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut reader = BufReader::with_capacity(1 << 20, &file);
-    let mut stretches: BTreeMap<i32, Vec<Stretch>> = BTreeMap::new();
-    let (mut line, mut at, mut number, mut last) = (Vec::new(), 0u64, 0u64, None);
-    loop {
-        line.clear();
-        let read = reader
-            .read_until(b'\n', &mut line)
-            .with_context(|| format!("cannot read {}", path.display()))? as u64;
-        if read == 0 {
-            break;
-        }
-        number += 1;
-        if !line.iter().all(u8::is_ascii_whitespace) {
-            let partition = partition_of(&line).with_context(|| {
-                format!("{}:{number}: not a record of a dump (a JSON object with \"partition\", \"offset\", \"timestamp_ms\", \"value\"); the file is damaged or not a dump", path.display())
-            })?;
-            let own = stretches.entry(partition).or_default();
-            match own.last_mut().filter(|s| last == Some(partition) && s.bytes.end == at) {
-                Some(stretch) => stretch.bytes.end = at + read,
-                None => own.push(Stretch {
-                    bytes: at..at + read,
-                    first_line: number,
-                }),
-            }
-            last = Some(partition);
-        }
-        at += read;
-    }
-    let (file, path) = (Arc::new(file), Arc::new(path.to_owned()));
-    let reader = |(partition, stretches): (i32, Vec<Stretch>)| PartitionReader {
-        topic,
-        partition,
-        path: path.clone(),
-        file: file.clone(),
-        stretches: stretches.into_iter(),
-        stretch: Stretch {
-            bytes: 0..0,
-            first_line: 0,
-        },
-        buffer: Vec::new(),
-        at: 0,
-        line_number: 0,
-        last_offset: None,
-    };
-    Ok(stretches.into_iter().map(reader).collect())
-}
-
 impl PartitionReader {
-    /// Copies the next line into `line`; `false` at the end.
-    pub fn next_line(&mut self, line: &mut Vec<u8>) -> anyhow::Result<bool> {
-        loop {
-            let rest = self.buffer.get(self.at..).unwrap_or(&[]);
-            if let Some(n) = rest.iter().position(|b| *b == b'\n') {
-                line.clear();
-                line.extend_from_slice(&rest[..n]);
-                self.at += n + 1;
-                self.line_number += 1;
-                return Ok(true);
-            }
-            if self.stretch.bytes.is_empty() {
-                if !rest.is_empty() {
-                    line.clear();
-                    line.extend_from_slice(rest);
-                    self.at = self.buffer.len();
-                    self.line_number += 1;
-                    return Ok(true);
-                }
-                let Some(next) = self.stretches.next() else { return Ok(false) };
-                self.line_number = next.first_line - 1;
-                self.stretch = next;
-            }
-            self.fill()?;
-        }
-    }
-
-    fn fill(&mut self) -> anyhow::Result<()> {
-        self.buffer.drain(..self.at.min(self.buffer.len()));
-        self.at = 0;
-        let begin = self.buffer.len();
-        let n = (self.stretch.bytes.end - self.stretch.bytes.start).min(READ_AHEAD_BYTES as u64) as usize;
-        self.buffer.resize(begin + n, 0);
-        self.file
-            .read_exact_at(&mut self.buffer[begin..], self.stretch.bytes.start)
-            .with_context(|| format!("cannot read {}; did it change while it was read?", self.path.display()))?;
-        self.stretch.bytes.start += n as u64;
-        Ok(())
-    }
-
-    /// Parses a line that [`PartitionReader::next_line`] gave, and checks that offsets ascend.
-    pub fn parse<'a>(&mut self, line: &'a [u8]) -> anyhow::Result<Line<'a>> {
-        let place = || format!("{}:{}", self.path.display(), self.line_number);
-        let parsed: Line<'a> =
-            serde_json::from_slice(line).map_err(|e| anyhow::anyhow!("{}: not a record of a dump: {e}; the file is damaged", place()))?;
-        if self.last_offset.is_some_and(|last| parsed.offset <= last) {
+    /// Goes on to the next record; `None` at the end.
+    pub fn advance(&mut self) -> anyhow::Result<Option<Stamp>> {
+        let stamp = match &mut self.inner {
+            Inner::Lines(lines) => lines.advance()?,
+            Inner::Rows(rows) => rows.advance()?,
+        };
+        if let (Some(stamp), Some(last)) = (stamp, self.last_offset)
+            && stamp.offset <= last
+        {
             bail!(
-                "{}: offset {} of partition {} does not come after {}; a dump holds the lines of a partition in offset order",
-                place(),
-                parsed.offset,
+                "{}: offset {} of partition {} does not come after {last}; a dump holds the records of a partition in offset order",
+                self.place(),
+                stamp.offset,
                 self.partition,
-                self.last_offset.unwrap_or_default()
             );
         }
-        self.last_offset = Some(parsed.offset);
-        Ok(parsed)
+        self.last_offset = stamp.map(|s| s.offset).or(self.last_offset);
+        Ok(stamp)
+    }
+
+    /// What there is to decode of the record that [`PartitionReader::advance`] went on to.
+    pub fn payload(&self, carefully: bool) -> anyhow::Result<Payload<'_>> {
+        match &self.inner {
+            Inner::Lines(lines) => lines.payload(carefully),
+            Inner::Rows(rows) => Ok(rows.payload()),
+        }
+    }
+
+    /// The whole of that record.
+    pub fn record(&self) -> anyhow::Result<Record<'_>> {
+        match &self.inner {
+            Inner::Lines(lines) => lines.record(),
+            Inner::Rows(rows) => rows.record(),
+        }
+    }
+
+    /// Where in the dump that record is.
+    pub fn place(&self) -> String {
+        match &self.inner {
+            Inner::Lines(lines) => lines.place(),
+            Inner::Rows(rows) => rows.place(),
+        }
     }
 }

@@ -1,8 +1,11 @@
-//! Replaying dumps.
+//! Replaying dumps: the tables of a past period, recomputed without Kafka.
 
 mod command;
 pub mod dump;
+mod judge;
+mod lines;
+mod rows;
 pub mod run;
-pub mod step;
+mod step;
 
 pub use command::{Flags, command};

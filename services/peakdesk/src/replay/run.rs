@@ -8,11 +8,12 @@
 //! One thread reads; a worker has some of the log partitions to itself. The clock of every partition is where the reading
 //! stands, since no record behind it can be older. At the end time runs on until nothing can change any more.
 
-use super::dump::Line;
+use super::dump::{PartitionReader, Payload};
+use super::judge::decode_row;
 use super::step::{InStep, Next};
+use crate::dump::record::Record;
 use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
-use base64::Engine;
 use peakdesk_intake::decode::{Edge, Format, Reject, SourceRecord};
 use peakdesk_intake::loose::Loose;
 use peakdesk_intake::router::{Router, Source};
@@ -140,10 +141,9 @@ fn refuse_used_output(output: &Path) -> anyhow::Result<()> {
 
 fn feed(settings: &Settings, merge: &mut InStep, workers: &[Worker], report: &mut Report) -> anyhow::Result<()> {
     let mut feeder = Feeder::new(settings, merge)?;
-    while let Some(next) = merge.next()? {
-        let source = next.source;
+    while let Some(next) = merge.next() {
         feeder.take(&next, merge, report)?;
-        merge.recycle(source, next.line)?;
+        merge.go_on(next.source)?;
         if feeder.waiting >= ROUND_EVENTS {
             feeder.send(workers)?;
         }
@@ -165,7 +165,6 @@ fn send(worker: &Worker, job: Job) -> anyhow::Result<()> {
 struct Feeder<'s> {
     settings: &'s Settings,
     router: Router,
-    started: Vec<bool>,
     dead: DeadLetterFiles,
     waiting: usize,
     reading_at: Option<i64>,
@@ -191,7 +190,6 @@ impl<'s> Feeder<'s> {
             })
             .collect();
         Ok(Feeder {
-            started: vec![false; sources.len()],
             router: Router::new(sources, settings.log_partitions),
             dead: DeadLetterFiles::new(&settings.output.join("dead_letters"), "replay"),
             settings,
@@ -200,63 +198,66 @@ impl<'s> Feeder<'s> {
         })
     }
 
-    fn take(&mut self, next: &Next, merge: &mut InStep, report: &mut Report) -> anyhow::Result<()> {
-        let Some(reader) = merge.readers().get_mut(next.source) else {
+    fn take(&mut self, next: &Next, merge: &InStep, report: &mut Report) -> anyhow::Result<()> {
+        let (Some(reader), Some(source)) = (merge.readers().get(next.source), self.router.sources().get(next.source)) else {
             return Ok(());
         };
-        let line = reader.parse(&next.line)?;
         *report.records.entry(reader.topic.name()).or_default() += 1;
-        let Some(source) = self.router.sources().get(next.source).copied() else {
-            return Ok(());
-        };
         let position = SourcePosition {
             partition: source.partition,
-            offset: line.offset,
+            offset: next.offset,
         };
-        let raw = line
-            .raw
-            .as_deref()
-            .map(|text| base64::engine::general_purpose::STANDARD.decode(text));
-        let raw = raw
-            .transpose()
-            .map_err(|e| anyhow::anyhow!("offset {} of {}: `raw` is not base64: {e}", line.offset, reader.topic.name()))?;
-        let outcome = match (next.stand, &raw) {
-            (Err(reason), _) => Err(reason),
-            // Bytes that did not decode once are not tried again: their writer's schema is not here.
-            (Ok(_), Some(_)) => Err(DeadReason::Undecodable),
-            (Ok(clock), None) => self.decode(next.source, position, clock, &line)?,
+        let outcome = match next.stand {
+            Err(reason) => Err(reason),
+            Ok(clock) => self.decode(next.source, position, clock, reader)?,
         };
         if let Ok(clock) = next.stand {
             self.reading_at = self.reading_at.max(Some(clock));
-            if let Some(started) = self.started.get_mut(next.source) {
-                *started = true;
-            }
         }
-        self.router.advance(next.source, line.offset + 1, merge.clock(next.source));
+        self.router.advance(next.source, next.offset + 1, merge.clock(next.source));
         if let Err(reason) = outcome {
             *report.dead.entry(reason.name()).or_default() += 1;
-            self.dead.push(dead_letter(position, reason, next.stand.ok(), &line, raw))?;
+            self.dead.push(dead_letter(position, reason, next.stand.ok(), reader.record()?))?;
         }
         Ok(())
     }
 
-    fn decode(&mut self, source: usize, position: SourcePosition, clock: i64, line: &Line<'_>) -> anyhow::Result<Result<(), DeadReason>> {
-        let payload = line.value.map(|v| v.get().as_bytes());
-        let record = SourceRecord {
-            position,
-            clock,
-            format: Format::JsonOfDump,
-            payload,
-        };
+    fn decode(
+        &mut self,
+        source: usize,
+        position: SourcePosition,
+        clock: i64,
+        reader: &PartitionReader,
+    ) -> anyhow::Result<Result<(), DeadReason>> {
+        let edge = &self.settings.edge;
         let mut loose = Loose::default();
-        match self.settings.edge.decode(&record, &mut loose) {
-            Ok(decoded) => {
-                self.router.push(source, &decoded.event, decoded.question.map_or(0, |q| q as u8));
-                self.waiting += 1;
-                Ok(Ok(()))
+        let mut payload = reader.payload(false)?;
+        loop {
+            let decoded = match payload {
+                Payload::Undecodable => Err(DeadReason::Undecodable),
+                Payload::Row(row) => decode_row(edge, row, position, clock, &mut loose),
+                Payload::Json { text, .. } => {
+                    let record = SourceRecord {
+                        position,
+                        clock,
+                        format: Format::JsonOfDump,
+                        payload: Some(text),
+                    };
+                    edge.decode(&record, &mut loose).or_else(|reject| match reject {
+                        Reject::Dead(reason) => Err(reason),
+                        Reject::Retry(_) => Err(DeadReason::Undecodable),
+                    })
+                }
+            };
+            match (decoded, payload) {
+                (Ok(decoded), _) => {
+                    self.router.push(source, &decoded.event, decoded.question.map_or(0, |q| q as u8));
+                    self.waiting += 1;
+                    return Ok(Ok(()));
+                }
+                (Err(_), Payload::Json { sure: false, .. }) => payload = reader.payload(true)?,
+                (Err(reason), _) => return Ok(Err(reason)),
             }
-            Err(Reject::Dead(reason)) => Ok(Err(reason)),
-            Err(Reject::Retry(error)) => Err(error.into()),
         }
     }
 
@@ -281,42 +282,19 @@ impl<'s> Feeder<'s> {
     }
 }
 
-fn dead_letter(position: SourcePosition, reason: DeadReason, clock: Option<i64>, line: &Line<'_>, raw: Option<Vec<u8>>) -> DeadLetter {
-    let text = |v: Option<&serde_json::value::RawValue>| v.map(|v| v.get().as_bytes().to_vec());
+fn dead_letter(position: SourcePosition, reason: DeadReason, clock: Option<i64>, record: Record<'_>) -> DeadLetter {
     DeadLetter {
         position,
         reason,
         clock,
-        timestamp_ms: line.timestamp_ms,
-        key: line.key.and_then(|k| {
-            serde_json::from_str::<Option<String>>(k.get())
-                .ok()
-                .flatten()
-                .map(String::into_bytes)
-                .or_else(|| text(Some(k)))
-        }),
-        value: raw.or_else(|| text(line.value)),
-        headers: headers_of(line.headers),
-    }
-}
-
-/// Headers of a dump: an object of texts, or a list of `[name, text]`.
-fn headers_of(raw: Option<&serde_json::value::RawValue>) -> Vec<(String, Option<Vec<u8>>)> {
-    let Some(value) = raw.and_then(|r| serde_json::from_str::<serde_json::Value>(r.get()).ok()) else {
-        return Vec::new();
-    };
-    let text = |v: &serde_json::Value| match v {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(s) => Some(s.clone().into_bytes()),
-        other => Some(other.to_string().into_bytes()),
-    };
-    match value {
-        serde_json::Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), text(v))).collect(),
-        serde_json::Value::Array(list) => list
-            .iter()
-            .filter_map(|pair| Some((pair.get(0)?.as_str()?.to_owned(), pair.get(1).and_then(text))))
+        timestamp_ms: record.timestamp_ms,
+        key: record.key.map(|key| key.into_owned()),
+        value: record.value.into_bytes(),
+        headers: record
+            .headers
+            .into_iter()
+            .map(|(name, value)| (name.into_owned(), value.map(|value| value.into_owned())))
             .collect(),
-        _ => Vec::new(),
     }
 }
 

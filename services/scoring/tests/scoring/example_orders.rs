@@ -184,6 +184,8 @@ fn statuses_wait_for_their_order() {
         (Some(at("11-01/10:00")), at("10:00"))
     );
     assert_eq!(crate::kit::buyer_name(told.order("O1").buyer), "Kim");
+    let told = tell("09-27/10:00 closed O1 Kim\n11-11/10:00 created O1 Mia 100 1");
+    assert_eq!(told.order("O1").closed_at, Some(at("09-27/10:00")), "45 days are not too long");
     let told = tell("09-27/09:59:59.999 closed O1 Kim\n11-11/10:00 created O1 Mia 100 1");
     assert_eq!(
         (told.order("O1").closed_at, crate::kit::buyer_name(told.order("O1").buyer)),

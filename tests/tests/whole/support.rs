@@ -1,0 +1,246 @@
+//! What the tests of the product share: its roles on topics of their own, what it says about itself, dumps and comparisons.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use peakdesk_tests::{Context, Kafka, Launch, Outcome, Port, Process, Record, Result, Scene, bail, ensure, http, python, wait_until};
+use serde_json::Value;
+
+/// For a role to start, or to do what takes it a moment.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// For all that has to be read, folded and written.
+pub const LONG: Duration = Duration::from_secs(240);
+
+/// The input topics, as the product calls them.
+pub const INPUTS: [&str; 3] = ["chat", "orders", "refunds"];
+
+/// Topics and consumer groups of one test, and the settings that name them.
+pub struct Topics<'s> {
+    scene: &'s Scene,
+    settings: Vec<String>,
+}
+
+impl<'s> Topics<'s> {
+    /// Names for the topics of a test; `format` is `json` or `avro`. The product makes its own topics, with four partitions.
+    pub fn new(scene: &'s Scene, format: &str) -> Result<Topics<'s>> {
+        let mut settings = vec![
+            format!("kafka.bootstrap={}", Kafka::shared()?.bootstrap()),
+            format!("kafka.group_prefix={}", scene.prefix()),
+            "topics.log_partitions=4".to_owned(),
+        ];
+        for topic in INPUTS {
+            settings.push(format!("topics.{topic}.name={}", scene.name(topic)));
+            settings.push(format!("topics.{topic}.format={format}"));
+        }
+        for (key, name) in [("shop_log", "shop-log"), ("dead_letters", "dead-letters"), ("results", "results")] {
+            settings.push(format!("topics.{key}={}", scene.name(name)));
+        }
+        Ok(Topics { scene, settings })
+    }
+
+    /// Another setting for every process.
+    #[must_use]
+    pub fn with(mut self, setting: String) -> Topics<'s> {
+        self.settings.push(setting);
+        self
+    }
+
+    /// Makes the input topics with these numbers of partitions.
+    pub fn create(&self, partitions: [i32; 3], config: &[(&str, &str)]) -> Result {
+        for (topic, count) in INPUTS.iter().zip(partitions) {
+            Kafka::shared()?.create_topic(&self.scene.name(topic), count, config)?;
+        }
+        Ok(())
+    }
+
+    /// A launch of a subcommand with the settings, without a server for HTTP.
+    pub fn launch(&self, name: &str, subcommand: &str) -> Result<Launch> {
+        let mut launch = self.scene.peakdesk(name)?.arg(subcommand);
+        for setting in &self.settings {
+            launch = launch.arg("--set").arg(setting);
+        }
+        Ok(launch)
+    }
+
+    /// Starts a role that serves HTTP on a port of its own, and waits until it says that it is ready.
+    pub fn role(&self, name: &str, subcommand: &str, settings: &[String]) -> Result<Role> {
+        let port = Port::reserve()?;
+        let mut launch = self
+            .launch(name, subcommand)?
+            .args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
+        for setting in settings {
+            launch = launch.arg("--set").arg(setting);
+        }
+        let mut process = launch.spawn()?;
+        let url = format!("http://127.0.0.1:{}", port.number());
+        wait_until(&format!("{name} to be ready"), SOON, || {
+            process.alive()?;
+            let answer = http::get(&format!("{url}/readyz"))?;
+            ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+            Ok(Some(()))
+        })?;
+        Ok(Role {
+            process,
+            url,
+            _port: port,
+        })
+    }
+
+    /// Records in each input topic.
+    pub fn records(&self) -> Result<[i64; 3]> {
+        let mut counts = [0; 3];
+        for (topic, count) in INPUTS.iter().zip(&mut counts) {
+            *count = Kafka::shared()?.high_watermarks(&self.scene.name(topic))?.iter().sum();
+        }
+        Ok(counts)
+    }
+
+    /// Waits until the warehouse has committed all that is in the topics it reads: every row of them is in a file then.
+    /// Nothing may be written to these any more.
+    pub fn wait_for_warehouse(&self, warehouse: &mut Role) -> Result {
+        let kafka = Kafka::shared()?;
+        for (topic, group) in [("results", "warehouse"), ("dead-letters", "warehouse-dead-letters")] {
+            let (topic, group) = (self.scene.name(topic), format!("{}-{group}", self.scene.prefix()));
+            let ends = kafka.high_watermarks(&topic)?;
+            wait_until(&format!("the warehouse to commit the end of {topic}"), LONG, || {
+                warehouse.process.alive()?;
+                let committed = kafka.committed(&group, &topic)?;
+                let at: Vec<i64> = committed.iter().map(|c| c.as_ref().map_or(0, |c| c.offset)).collect();
+                ensure!(at == ends, "{at:?} of {ends:?}");
+                Ok(Some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is in the input topics as a dump, with no help of the product.
+    pub fn dump(&self, dir: &Path) -> Result {
+        fs::create_dir_all(dir)?;
+        for topic in INPUTS {
+            let mut text = String::new();
+            for record in Kafka::shared()?.read_all(&self.scene.name(topic))? {
+                text.push_str(&line(&record)?);
+                text.push('\n');
+            }
+            fs::write(dir.join(format!("{topic}.ndjson")), text)?;
+        }
+        Ok(())
+    }
+}
+
+/// A record as a line of a dump: a JSON value as it stands, everything else in base64.
+fn line(record: &Record) -> Result<String> {
+    let position = record.position;
+    let mut line = format!(
+        "{{\"partition\":{},\"offset\":{},\"timestamp_ms\":{}",
+        position.partition, position.offset, record.timestamp_ms
+    );
+    if let Some(key) = &record.key {
+        write!(line, ",\"key\":{}", serde_json::to_string(&String::from_utf8(key.clone())?)?)?;
+    }
+    if let Some(value) = &record.value {
+        let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\n'));
+        match text.filter(|text| serde_json::from_str::<Value>(text).is_ok()) {
+            Some(text) => write!(line, ",\"value\":{text}")?,
+            None => write!(line, ",\"raw\":\"{}\"", STANDARD.encode(value))?,
+        }
+    }
+    if !record.headers.is_empty() {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let headers: Vec<(&String, Option<String>)> = record.headers.iter().map(|(k, v)| (k, v.as_ref().map(text))).collect();
+        write!(line, ",\"headers\":{}", serde_json::to_string(&headers)?)?;
+    }
+    line.push('}');
+    Ok(line)
+}
+
+/// A running role with its HTTP address.
+pub struct Role {
+    /// The process.
+    pub process: Process,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    _port: Port,
+}
+
+impl Role {
+    /// The values of a metric, whatever its labels, whose label text contains `labels`.
+    pub fn metric(&mut self, name: &str, labels: &str) -> Result<Vec<f64>> {
+        self.process.alive()?;
+        let answer = http::get(&format!("{}/metrics", self.url))?;
+        ensure!(answer.status == 200, "/metrics: status {}", answer.status);
+        Ok(samples(&answer.body, name, labels))
+    }
+
+    /// Asks it to end and insists on status 0.
+    pub fn terminate(&mut self) -> Result {
+        let status = self.process.terminate()?;
+        ensure!(status.success(), "it ended with {status}: {}", self.process.stderr()?);
+        Ok(())
+    }
+}
+
+/// The values of `name{..labels..}` in the Prometheus text format.
+fn samples(text: &str, name: &str, labels: &str) -> Vec<f64> {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let (head, value) = rest.rsplit_once(' ')?;
+        ((head.is_empty() || head.starts_with('{')) && head.contains(labels)).then(|| value.parse().ok())?
+    };
+    text.lines().filter_map(value).collect()
+}
+
+/// The sum of a metric over roles.
+pub fn sum(roles: &mut [Role], name: &str, labels: &str) -> Result<f64> {
+    let mut sum = 0.0;
+    for role in roles {
+        sum += role.metric(name, labels)?.iter().sum::<f64>();
+    }
+    Ok(sum)
+}
+
+/// A file of the oracle's directory.
+fn oracle(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle").join(file)
+}
+
+/// Runs a script of the oracle's directory.
+pub fn script(scene: &Scene, file: &str, args: &[&str]) -> Result<Outcome> {
+    scene.program(file, python()?).arg(oracle(file)).args(args).run(LONG)
+}
+
+/// Compares two directories of tables with `compare.py`; prints what it found, and fails where they are not equal.
+pub fn compare(scene: &Scene, args: &[&str]) -> Result<String> {
+    let outcome = script(scene, "compare.py", args)?;
+    println!("{}", outcome.stdout);
+    ensure!(outcome.status.success(), "compare.py {args:?} found differences, printed above: {}", outcome.stderr);
+    Ok(outcome.stdout)
+}
+
+/// Answers a query over Parquet files as JSON: a list of rows, each a list of texts or nulls.
+pub fn query(scene: &Scene, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+    let code = "import duckdb, json, sys\nrows = duckdb.sql(sys.argv[1]).fetchall()\n\
+        text = lambda v: None if v is None else v.decode('utf-8', 'replace') if isinstance(v, bytes) else str(v)\n\
+        print(json.dumps([[text(v) for v in row] for row in rows]))";
+    let outcome = scene.program("query", python()?).args(["-c", code, sql]).run(SOON)?.success()?;
+    serde_json::from_str(&outcome.stdout).context(sql)
+}
+
+/// Runs `peakdesk replay` and gives what it printed.
+pub fn replay(scene: &Scene, input: &Path, output: &Path, flags: &[&str]) -> Result<String> {
+    let launch = scene.peakdesk("replay")?.arg("replay").arg("--input").arg(input).arg("--output").arg(output);
+    Ok(launch.args(flags).run(LONG)?.success()?.stdout)
+}
+
+/// A path as text for a command line.
+pub fn text(path: &Path) -> Result<&str> {
+    match path.to_str() {
+        Some(text) => Ok(text),
+        None => bail!("{} is not text", path.display()),
+    }
+}
