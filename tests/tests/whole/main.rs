@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
+mod dead_letters;
 mod harness;
+mod http;
+mod oracle;
 mod pipeline;
 mod support;

@@ -2,10 +2,10 @@
 
 mod command;
 pub mod dump;
-mod judge;
+pub mod judge;
 mod lines;
 mod rows;
 pub mod run;
-mod step;
+pub mod step;
 
 pub use command::{Flags, command};

@@ -243,9 +243,9 @@ impl<'s> Feeder<'s> {
                         format: Format::JsonOfDump,
                         payload: Some(text),
                     };
-                    edge.decode(&record, &mut loose).or_else(|reject| match reject {
-                        Reject::Dead(reason) => Err(reason),
-                        Reject::Retry(_) => Err(DeadReason::Undecodable),
+                    edge.decode(&record, &mut loose).map_err(|reject| match reject {
+                        Reject::Dead(reason) => reason,
+                        Reject::Retry(_) => DeadReason::Undecodable,
                     })
                 }
             };
