@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use peakdesk_tests::{Launch, Result, Scene, ensure, scene};
+use peakdesk_tests::{Context, Launch, Result, Scene, ensure, scene};
 
 use crate::support::{SOON, Topics, text};
 
@@ -79,13 +79,16 @@ fn wrong_policy() {
 #[test]
 fn no_broker() {
     scene(|scene| {
-        for role in ["intake", "scorer", "warehouse", "simulator"] {
-            let launch = scene
-                .peakdesk(role)?
-                .args([role, "--set", "kafka.bootstrap=127.0.0.1:1", "--set", "http.listen="]);
-            fails(&launch, &["127.0.0.1:1", "kafka.bootstrap"])?;
-        }
-        Ok(())
+        // At once: each waits for a while before it gives up.
+        std::thread::scope(|threads| {
+            let fail = |role: &'static str| {
+                let launch = scene.peakdesk(role)?.arg(role);
+                let launch = launch.args(["--set", "kafka.bootstrap=127.0.0.1:1", "--set", "http.listen="]);
+                fails(&launch, &["127.0.0.1:1", "kafka.bootstrap"]).context(role)
+            };
+            let waiting = ["intake", "scorer", "warehouse", "simulator"].map(|role| threads.spawn(move || fail(role)));
+            waiting.into_iter().try_for_each(|thread| thread.join().unwrap())
+        })
     });
 }
 
@@ -142,7 +145,7 @@ fn damaged_dump() {
             (
                 "base64",
                 vec![line(0), r#"{"partition":0,"offset":1,"timestamp_ms":1762790400000,"raw":"%%%"}"#.to_owned()],
-                &["base64", "1"],
+                &["chat.ndjson", "2", "base64"],
             ),
         ];
         for (name, lines, parts) in cases {

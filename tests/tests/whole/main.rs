@@ -8,4 +8,5 @@ mod harness;
 mod http;
 mod oracle;
 mod pipeline;
+mod registry;
 mod support;

@@ -1,55 +1,10 @@
 //! The whole system on a real Kafka: what the roles write while they run is what a replay of the topics' dump gives.
 
-use peakdesk_tests::{Kafka, Result, Scene, ensure, scene, wait_until};
+use peakdesk_tests::{Kafka, ensure, scene, wait_until};
 
-use crate::support::{INPUTS, LONG, Role, SOON, Topics, compare, query, replay, sum, text};
+use crate::support::{INPUTS, LONG, Topics, compare, query, replay, text};
 
 const PARTITIONS: [i32; 3] = [4, 2, 1];
-const DAY_MS: f64 = 86_400_000.0;
-
-/// Simulated seconds per second once everything is read: every horizon, the longest of them 45 days and a bit, passes in
-/// seconds.
-const HURRY: &str = "intake.clock_speed=1000000";
-
-/// Days after the last event when nothing can change any more: orders are kept for 45 days after their last event.
-const HORIZON_DAYS: f64 = 75.0;
-
-fn start_of(roles: &str, n: usize) -> String {
-    format!("{roles}-{n}")
-}
-
-/// Waits until the intakes have read what is in the topics, each record once.
-fn wait_until_read(topics: &Topics<'_>, intakes: &mut [Role]) -> Result<[i64; 3]> {
-    let records = topics.records()?;
-    for (topic, count) in INPUTS.iter().zip(records) {
-        wait_until(&format!("the intakes to read {topic}"), LONG, || {
-            let read = sum(intakes, "peakdesk_intake_records_total", &format!("topic=\"{topic}\""))?;
-            ensure!(read >= count as f64, "{read} of {count}");
-            Ok(Some(()))
-        })?;
-    }
-    Ok(records)
-}
-
-/// The lowest point up to which the scorers are complete, over the partitions of the log; all of them must be assigned.
-fn complete_until(scorers: &mut [Role]) -> Result<f64> {
-    let mut all = Vec::new();
-    for scorer in scorers {
-        all.extend(scorer.metric("peakdesk_scorer_complete_until_milliseconds", "")?);
-    }
-    ensure!(all.len() == 4, "the scorers have {} of 4 partitions", all.len());
-    Ok(all.iter().copied().fold(f64::INFINITY, f64::min))
-}
-
-fn newest(scene: &Scene) -> Result<i64> {
-    let mut newest = 0;
-    for topic in INPUTS {
-        let records = Kafka::shared()?.read_all(&scene.name(topic))?;
-        newest = newest.max(records.iter().map(|record| record.timestamp_ms).max().unwrap_or(0));
-    }
-    Ok(newest)
-}
-
 #[test]
 fn the_live_tables_are_those_of_a_replay() {
     scene(|scene| {
@@ -90,39 +45,15 @@ fn the_live_tables_are_those_of_a_replay() {
         let mut intakes = Vec::new();
         let mut scorers = Vec::new();
         for n in 0..2 {
-            intakes.push(topics.role(&start_of("intake", n), "intake", &[])?);
-            scorers.push(topics.role(&start_of("scorer", n), "scorer", &[])?);
+            intakes.push(topics.role(&format!("intake-{n}"), "intake", &[])?);
+            scorers.push(topics.role(&format!("scorer-{n}"), "scorer", &[])?);
         }
         let mut warehouse = topics.role("warehouse", "warehouse", &output)?;
         ensure!(simulator.ended()?.is_none(), "the simulator was done before the roles ran: nothing was live");
         ensure!(simulator.wait(LONG)?.success(), "the simulator failed: {}", simulator.stderr()?);
-        let records = wait_until_read(&topics, &mut intakes)?;
+        let records = topics.wait_until_read(&mut intakes)?;
         ensure!(records.iter().all(|count| *count > 50), "too little was simulated: {records:?}");
-
-        for intake in &mut intakes {
-            intake.terminate()?;
-        }
-        let end = newest(scene)? as f64 + HORIZON_DAYS * DAY_MS;
-        let mut intakes = Vec::new();
-        for n in 2..4 {
-            intakes.push(topics.role(&start_of("intake", n), "intake", &[HURRY.to_owned()])?);
-        }
-        wait_until("every horizon to pass", LONG, || {
-            let at = complete_until(&mut scorers)?;
-            ensure!(at > end, "complete until {at}, wanted {end}");
-            Ok(Some(()))
-        })?;
-        for role in intakes.iter_mut().chain(&mut scorers) {
-            role.terminate()?;
-        }
-        topics.wait_for_warehouse(&mut warehouse)?;
-        wait_until("no row to be pending", SOON, || {
-            let pending: f64 = warehouse.metric("peakdesk_warehouse_pending_rows", "")?.iter().sum();
-            ensure!(pending == 0.0, "{pending} rows");
-            Ok(Some(()))
-        })?;
-        ensure!(warehouse.metric("peakdesk_warehouse_gaps_total", "")?.iter().sum::<f64>() == 0.0, "results had gaps");
-        warehouse.terminate()?;
+        topics.finish(intakes, &mut scorers, &mut warehouse)?;
 
         let (dump, again) = (scene.path("dump"), scene.path("again"));
         topics.dump(&dump)?;

@@ -16,6 +16,12 @@ pub const SOON: Duration = Duration::from_secs(60);
 /// For all that has to be read, folded and written.
 pub const LONG: Duration = Duration::from_secs(240);
 
+/// Simulated seconds per second once everything is read, so that every horizon passes in seconds.
+const HURRY: &str = "intake.clock_speed=1000000";
+
+/// After this time (ms) nothing can change any more: orders are kept for 45 days after their last event.
+const HORIZON_MS: f64 = 75.0 * 86_400_000.0;
+
 /// The input topics, as the product calls them.
 pub const INPUTS: [&str; 3] = ["chat", "orders", "refunds"];
 
@@ -100,6 +106,58 @@ impl<'s> Topics<'s> {
         Ok(counts)
     }
 
+    /// Waits until the intakes have read all that is in the input topics; how much that is, by topic.
+    pub fn wait_until_read(&self, intakes: &mut [Role]) -> Result<[i64; 3]> {
+        let records = self.records()?;
+        for (topic, count) in INPUTS.iter().zip(records) {
+            wait_until(&format!("the intakes to read {topic}"), LONG, || {
+                let read = sum(intakes, "peakdesk_intake_records_total", &format!("topic=\"{topic}\""))?;
+                ensure!(read >= count as f64, "{read} of {count}");
+                Ok(Some(()))
+            })?;
+        }
+        Ok(records)
+    }
+
+    /// Ends the intakes, and starts as many whose clocks hurry, until every horizon has passed and every row is final and in a
+    /// file; then ends all roles. What is in the input topics must have been read.
+    pub fn finish(&self, mut intakes: Vec<Role>, scorers: &mut [Role], warehouse: &mut Role) -> Result {
+        for intake in &mut intakes {
+            intake.terminate()?;
+        }
+        let end = self.newest_ms()? as f64 + HORIZON_MS;
+        for n in 0..intakes.len() {
+            intakes[n] = self.role(&format!("hurrying-intake-{n}"), "intake", &[HURRY.to_owned()])?;
+        }
+        wait_until("every horizon to pass", LONG, || {
+            let at = complete_until_ms(scorers)?;
+            ensure!(at > end, "complete until {at}, wanted {end}");
+            Ok(Some(()))
+        })?;
+        for role in intakes.iter_mut().chain(scorers) {
+            role.terminate()?;
+        }
+        self.wait_for_warehouse(warehouse)?;
+        wait_until("no row to be pending", SOON, || {
+            let pending: f64 = warehouse.metric("peakdesk_warehouse_pending_rows", "")?.iter().sum();
+            ensure!(pending == 0.0, "{pending} rows");
+            Ok(Some(()))
+        })?;
+        let gaps: f64 = warehouse.metric("peakdesk_warehouse_gaps_total", "")?.iter().sum();
+        ensure!(gaps == 0.0, "the results had {gaps} gaps");
+        warehouse.terminate()
+    }
+
+    /// The newest arrival time in the input topics (ms).
+    fn newest_ms(&self) -> Result<i64> {
+        let mut newest = 0;
+        for topic in INPUTS {
+            let records = Kafka::shared()?.read_all(&self.scene.name(topic))?;
+            newest = newest.max(records.iter().map(|record| record.timestamp_ms).max().unwrap_or(0));
+        }
+        Ok(newest)
+    }
+
     /// Waits until the warehouse has committed all that is in the topics it reads: every row of them is in a file then.
     /// Nothing may be written to these any more.
     pub fn wait_for_warehouse(&self, warehouse: &mut Role) -> Result {
@@ -159,6 +217,16 @@ fn line(record: &Record) -> Result<String> {
     Ok(line)
 }
 
+/// The lowest point up to which the scorers are complete (ms), over the partitions of the log; all of them must be assigned.
+fn complete_until_ms(scorers: &mut [Role]) -> Result<f64> {
+    let mut all = Vec::new();
+    for scorer in scorers {
+        all.extend(scorer.metric("peakdesk_scorer_complete_until_milliseconds", "")?);
+    }
+    ensure!(all.len() == 4, "the scorers have {} of 4 partitions", all.len());
+    Ok(all.iter().copied().fold(f64::INFINITY, f64::min))
+}
+
 /// A running role with its HTTP address.
 pub struct Role {
     /// The process.
@@ -196,7 +264,7 @@ fn samples(text: &str, name: &str, labels: &str) -> Vec<f64> {
 }
 
 /// The sum of a metric over roles.
-pub fn sum(roles: &mut [Role], name: &str, labels: &str) -> Result<f64> {
+fn sum(roles: &mut [Role], name: &str, labels: &str) -> Result<f64> {
     let mut sum = 0.0;
     for role in roles {
         sum += role.metric(name, labels)?.iter().sum::<f64>();
