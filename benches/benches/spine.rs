@@ -39,8 +39,8 @@ fn records() -> Vec<Record> {
         duration_ms: 3_600_000,
         ..SimConfig::default()
     };
-    let mut json = Encoder::new(SimFormat::Json, SchemaIds::default()).unwrap();
-    let mut avro = Encoder::new(SimFormat::Avro, SchemaIds::default()).unwrap();
+    let json = Encoder::new(SimFormat::Json, SchemaIds::default()).unwrap();
+    let avro = Encoder::new(SimFormat::Avro, SchemaIds::default()).unwrap();
     let mut offsets: BTreeMap<SourcePartition, i64> = BTreeMap::new();
     Generator::new(&config)
         .unwrap()

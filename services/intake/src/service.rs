@@ -31,7 +31,7 @@ use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::metrics::{Metrics, MetricsError};
 use peakdesk_runtime::shutdown::Shutdown;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -329,7 +329,7 @@ impl Worker<'_> {
         };
         match self.shared.edge.decode(&record, &mut loose) {
             Ok(decoded) => {
-                let (log_partition, waiting) = self.router.push(place, &decoded.event, decoded.question.map_or(0, |q| q as u8));
+                let (log_partition, waiting) = self.router.push(place, &decoded.event, decoded.question.map_or(0, |q| q as u8 + 1));
                 let full = waiting + 1 >= self.shared.config.intake.max_frame_events
                     || self.router.waiting_bytes(log_partition) >= FRAME_BYTES_MAX;
                 if full {
@@ -370,15 +370,10 @@ impl Worker<'_> {
             reason = reason.name(),
             "dead letter"
         );
-        let mut headers = OwnedHeaders::new();
-        if let Some(original) = message.headers() {
-            headers = (0..original.count()).map(|i| original.get(i)).fold(headers, |all, h| {
-                all.insert(Header {
-                    key: h.key,
-                    value: h.value,
-                })
-            });
-        }
+        let original = peakdesk_log::letter::headers_of(message);
+        let mut headers = original
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }));
         let clock = self.lanes.iter().find(|l| l.partition == position.partition).and_then(|l| {
             let mut arrival = l.arrival;
             arrival

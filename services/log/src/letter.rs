@@ -4,8 +4,9 @@ use peakdesk_model::event::DeadReason;
 use peakdesk_model::input::Topic;
 use peakdesk_model::position::{SourcePartition, SourcePosition};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const PREFIX: &str = "peakdesk-";
 const REASON: &str = "peakdesk-reason";
 const TOPIC: &str = "peakdesk-topic";
 const PARTITION: &str = "peakdesk-partition";
@@ -13,6 +14,19 @@ const GENERATION: &str = "peakdesk-generation";
 const OFFSET: &str = "peakdesk-offset";
 const TIMESTAMP: &str = "peakdesk-timestamp";
 const CLOCK: &str = "peakdesk-clock";
+const NAMES: [&str; 7] = [REASON, TOPIC, PARTITION, GENERATION, OFFSET, TIMESTAMP, CLOCK];
+
+/// The headers of a message, in order. A name that is not UTF-8, which the client library cannot give, becomes U+FFFD
+/// without a value.
+pub fn headers_of<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(Cow<'m, str>, Option<&'m [u8]>)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    // The library panics at such a name; nothing of ours is left half done by that.
+    let header = |i| match catch_unwind(AssertUnwindSafe(|| headers.try_get(i))) {
+        Ok(header) => header.map(|h| (Cow::Borrowed(h.key), h.value)),
+        Err(_) => Some((Cow::Borrowed("\u{fffd}"), None)),
+    };
+    (0..headers.count()).filter_map(header).collect()
+}
 
 /// Adds to the original headers where the record was read and why it was refused.
 pub fn describe(
@@ -53,19 +67,20 @@ pub struct Letter {
 
 /// Reads the headers of a dead letter; `None` if it is not one of ours.
 pub fn read(message: &BorrowedMessage<'_>) -> Option<Letter> {
-    let all = message.headers()?;
     let mut original = Vec::new();
     let mut ours = std::collections::BTreeMap::new();
-    for i in 0..all.count() {
-        let header = all.get(i);
-        match header.value {
-            // The last of a name counts: ours stand behind the original ones.
-            Some(value) if header.key.starts_with(PREFIX) => {
-                ours.insert(header.key.to_owned(), String::from_utf8_lossy(value).into_owned());
+    // Ours stand behind the original ones, each once; an original one of the same name stays what it is.
+    let mut behind = true;
+    for (key, value) in headers_of(message).into_iter().rev() {
+        behind &= NAMES.contains(&&*key) && !ours.contains_key(&*key);
+        match value {
+            Some(value) if behind => {
+                ours.insert(key.into_owned(), String::from_utf8_lossy(value).into_owned());
             }
-            value => original.push((header.key.to_owned(), value.map(<[u8]>::to_vec))),
+            value => original.push((key.into_owned(), value.map(<[u8]>::to_vec))),
         }
     }
+    original.reverse();
     let number = |name: &str| ours.get(name).and_then(|v| v.parse::<i64>().ok());
     let topic = Topic::ALL.into_iter().find(|t| ours.get(TOPIC).is_some_and(|v| v == t.name()))?;
     let reason = DeadReason::ALL

@@ -5,8 +5,8 @@
 //!
 //! | message covers `[from, to)`, reader has covered up to `at` | outcome |
 //! | --- | --- |
-//! | `to <= at` | [`Coverage::Repeat`]: drop it whole |
-//! | `from <= at < to` | [`Coverage::Apply`]: apply what lies at or above `at` |
+//! | `to <= at` (an empty range: `to < at`) | [`Coverage::Repeat`]: drop it whole |
+//! | `from <= at < to`, or empty at `at` | [`Coverage::Apply`]: apply what lies at or above `at` |
 //! | `at < from` | [`Coverage::Gap`]: apply nothing; the repeat that must follow covers it |
 
 use crate::input::Topic;

@@ -9,7 +9,11 @@ use std::collections::BTreeMap;
 /// `column -> (type, may be null)` of a section of the description.
 fn described(text: &str, section: &str) -> BTreeMap<String, (String, bool)> {
     let begin = format!("## {section}");
-    let lines = text.lines().skip_while(|l| l.trim_end() != begin).skip(1).take_while(|l| !l.starts_with("## "));
+    let lines = text
+        .lines()
+        .skip_while(|l| l.trim_end() != begin)
+        .skip(1)
+        .take_while(|l| !l.starts_with("## "));
     let mut columns = BTreeMap::new();
     for line in lines.filter(|l| l.starts_with("| ")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -55,7 +59,12 @@ fn the_description_names_every_column_with_its_type() {
         let names = |m: &BTreeMap<String, (String, bool)>| m.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&found), names(&expected), "{}", table.name());
         for (name, (kind, _)) in &found {
-            assert!(expected[name].0.starts_with(kind.as_str()), "{}.{name}: {kind}, described as {}", table.name(), expected[name].0);
+            assert!(
+                expected[name].0.starts_with(kind.as_str()),
+                "{}.{name}: {kind}, described as {}",
+                table.name(),
+                expected[name].0
+            );
         }
     }
 }

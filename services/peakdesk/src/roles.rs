@@ -14,6 +14,7 @@ use peakdesk_runtime::shutdown::Shutdown;
 use peakdesk_scorer::{self as scorer, ScorerError, ScorerMetrics};
 use peakdesk_warehouse::service::{self as warehouse, WarehouseError, WarehouseMetrics};
 use prometheus::IntCounterVec;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -238,7 +239,13 @@ fn supervise<E: Failure>(
         let mut wait = RESTART_MIN;
         loop {
             let begun = Instant::now();
-            match work(&heartbeat) {
+            // A panic is a defect: the process must not go on with a thread less.
+            let ended = catch_unwind(AssertUnwindSafe(|| work(&heartbeat))).unwrap_or_else(|panic| {
+                tracing::error!(thread = name, "panicked; the process ends");
+                shutdown.request();
+                resume_unwind(panic)
+            });
+            match ended {
                 Ok(()) => {
                     heartbeat.finish();
                     return Ok(());

@@ -23,8 +23,8 @@ use peakdesk_model::time::{DAY_MS, Day, format_date};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Rows in a part; at some 300 bytes a row a part stays well below 200 MB in memory.
-pub const PART_ROWS_MAX: usize = 500_000;
+/// Rows in a part; at some 500 bytes a row a part stays below 100 MB in memory, for each log partition.
+pub const PART_ROWS_MAX: usize = 150_000;
 
 /// A file that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

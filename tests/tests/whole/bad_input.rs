@@ -97,7 +97,10 @@ fn no_topic() {
     scene(|scene| {
         let topics = Topics::new(scene, "json")?;
         for role in ["intake", "simulator"] {
-            fails(&topics.launch(role, role)?.args(["--set", "http.listen="]), &[&scene.name("chat"), "does not exist"])?;
+            fails(
+                &topics.launch(role, role)?.args(["--set", "http.listen="]),
+                &[&scene.name("chat"), "does not exist"],
+            )?;
         }
         Ok(())
     });
@@ -120,8 +123,14 @@ fn no_place_to_write() {
         fs::create_dir(&full)?;
         fs::write(full.join("tables.parquet"), "mine")?;
         fails(&replay(scene, &dump, &full)?, &[text(&full)?])?;
-        ensure!(fs::read_to_string(full.join("tables.parquet"))? == "mine", "the file that was there has changed");
-        let simulator = scene.peakdesk("simulator")?.args(["simulator", "--duration", "1m", "--dump"]).arg(&below);
+        ensure!(
+            fs::read_to_string(full.join("tables.parquet"))? == "mine",
+            "the file that was there has changed"
+        );
+        let simulator = scene
+            .peakdesk("simulator")?
+            .args(["simulator", "--duration", "1m", "--dump"])
+            .arg(&below);
         fails(&simulator, &[text(&file)?])
     });
 }
@@ -144,7 +153,10 @@ fn damaged_dump() {
             ("text", vec![line(0), "not a record".to_owned()], &["chat.ndjson", "2"]),
             (
                 "base64",
-                vec![line(0), r#"{"partition":0,"offset":1,"timestamp_ms":1762790400000,"raw":"%%%"}"#.to_owned()],
+                vec![
+                    line(0),
+                    r#"{"partition":0,"offset":1,"timestamp_ms":1762790400000,"raw":"%%%"}"#.to_owned(),
+                ],
                 &["chat.ndjson", "2", "base64"],
             ),
         ];

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use peakdesk_tests::{Context, Kafka, Message, Record, Result, Scene, ensure, scene, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{INPUTS, SOON, Topics, query, text};
+use crate::support::{INPUTS, SOON, Topics, compare, query, text};
 
 /// 2025-11-11 12:00 in China, in milliseconds.
 const NOON_MS: i64 = 1_762_833_600_000;
@@ -44,8 +44,16 @@ fn without(topic: &str, field: &str) -> Option<Vec<u8>> {
 fn bad(topic: &str) -> Vec<(&'static str, Option<Vec<u8>>)> {
     let (kind, wrong, far) = match topic {
         "chat" => ("kind", with(topic, "kind", json!("SHOUT")), with(topic, "spam", json!("no"))),
-        "orders" => ("status", with(topic, "amount_fen", json!(-1)), with(topic, "item_count", json!(1_000_001))),
-        _ => ("status", with(topic, "reason", json!("WEATHER")), with(topic, "amount_fen", json!(1.5))),
+        "orders" => (
+            "status",
+            with(topic, "amount_fen", json!(-1)),
+            with(topic, "item_count", json!(1_000_001)),
+        ),
+        _ => (
+            "status",
+            with(topic, "reason", json!("WEATHER")),
+            with(topic, "amount_fen", json!(1.5)),
+        ),
     };
     let mut large = good(topic);
     large["sku_id"] = json!("x".repeat(MIB));
@@ -120,15 +128,27 @@ fn header<'r>(record: &'r Record, name: &str) -> Result<&'r str> {
 fn check_topic(records: &[Record], refused: &Refused) -> Result {
     let mut left = refused.clone();
     for record in records {
-        let key = (header(record, "peakdesk-topic")?.to_owned(), header(record, "peakdesk-offset")?.parse()?);
+        let key = (
+            header(record, "peakdesk-topic")?.to_owned(),
+            header(record, "peakdesk-offset")?.parse()?,
+        );
         let (reason, message) = left.remove(&key).context(format!("{key:?} was not refused, or is there twice"))?;
-        ensure!(header(record, "peakdesk-reason")? == reason, "{key:?}: {} is not {reason}", header(record, "peakdesk-reason")?);
+        ensure!(
+            header(record, "peakdesk-reason")? == reason,
+            "{key:?}: {} is not {reason}",
+            header(record, "peakdesk-reason")?
+        );
         ensure!(header(record, "peakdesk-partition")? == "0", "{key:?}: another partition");
         let timestamp_ms: i64 = header(record, "peakdesk-timestamp")?.parse()?;
         ensure!(Some(timestamp_ms) == message.timestamp_ms, "{key:?}: timestamp {timestamp_ms}");
         ensure!(record.key == message.key, "{key:?}: key {:?}", record.key);
         ensure!(record.value == message.value, "{key:?}: another value");
-        let original: Vec<_> = record.headers.iter().filter(|(key, _)| !key.starts_with("peakdesk-")).cloned().collect();
+        let original: Vec<_> = record
+            .headers
+            .iter()
+            .filter(|(key, _)| !key.starts_with("peakdesk-"))
+            .cloned()
+            .collect();
         ensure!(original == message.headers, "{key:?}: headers {original:?}");
     }
     ensure!(left.is_empty(), "not in the topic: {:?}", left.keys().collect::<Vec<_>>());
@@ -162,7 +182,13 @@ fn check_table(scene: &Scene, dir: &str, refused: &Refused) -> Result {
             message.value.as_deref().map(hex),
             Some(headers.join(" ")),
         ];
-        ensure!(row[..] == expected, "{topic} {offset} ({reason}): {:?} and {:?}, headers {:?}", row[3], row[2], row[5]);
+        ensure!(
+            row[..] == expected,
+            "{topic} {offset} ({reason}): {:?} and {:?}, headers {:?}",
+            row[3],
+            row[2],
+            row[5]
+        );
     }
     Ok(())
 }
@@ -199,6 +225,12 @@ fn every_reason_ends_in_the_topic_and_in_the_table() {
             Ok(Some(()))
         })?;
         warehouse.terminate()?;
-        check_table(scene, tables, &refused)
+        check_table(scene, tables, &refused)?;
+        // A dump holds them too, and its replay refuses them again for the same reasons.
+        for form in ["ndjson", "parquet"] {
+            let again = topics.dump_and_replay(form)?;
+            compare(scene, &["--products", tables, text(&again)?, "--tables", "dead_letters"])?;
+        }
+        Ok(())
     });
 }

@@ -70,7 +70,16 @@ fn agree(scene: &Scene, dump: &Path, policy: &[&str]) -> Result {
     let arguments = [&[text(dump)?, text(&expected)?], policy].concat();
     script(scene, "oracle.py", &arguments)?.success()?;
     let said = compare(scene, &[text(&expected)?, text(&product)?])?;
-    for table in ["reply_rounds", "orders", "refunds", "buyer_days", "agent_windows", "shop_windows", "late_events", "dead_letters"] {
+    for table in [
+        "reply_rounds",
+        "orders",
+        "refunds",
+        "buyer_days",
+        "agent_windows",
+        "shop_windows",
+        "late_events",
+        "dead_letters",
+    ] {
         ensure!(
             said.contains(&format!("{table}: expected ")) && !said.contains(&format!("{table}: expected 0,")),
             "table {table} was not really compared"

@@ -6,7 +6,7 @@ use std::path::Path;
 use peakdesk_tests::{Kafka, Message, Registry, Result, Scene, ensure, scene, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{Role, SOON, Topics, query, text};
+use crate::support::{Role, SOON, Topics, compare, query, text};
 
 /// 2025-11-11 12:00 in China, in milliseconds.
 const NOON_MS: i64 = 1_762_833_600_000;
@@ -84,15 +84,30 @@ fn chat(id: u32, n: i64) -> Message {
 /// An order's creation in the shipped schema; it pays `n` fen.
 fn order(id: u32, n: i64) -> Message {
     let (name, at) = (number(n), NOON_MS + n * 1_000);
-    let avro = Avro::new(id).strings(&[&format!("o{name}"), "shop", "buyer", &name]).long(0).long(at);
-    let avro = avro.some().long(n).some().long(1).nulls(1).some().long(2).strings(&["sku-1", "sku-2"]).long(0);
+    let avro = Avro::new(id)
+        .strings(&[&format!("o{name}"), "shop", "buyer", &name])
+        .long(0)
+        .long(at);
+    let avro = avro
+        .some()
+        .long(n)
+        .some()
+        .long(1)
+        .nulls(1)
+        .some()
+        .long(2)
+        .strings(&["sku-1", "sku-2"])
+        .long(0);
     avro.bool(false).nulls(1).message(at)
 }
 
 /// A request for a refund in the shipped schema, of `n` fen for an order of that name.
 fn refund(id: u32, n: i64) -> Message {
     let (name, at) = (number(n), NOON_MS + n * 1_000);
-    let avro = Avro::new(id).strings(&[&format!("r{name}"), "shop", "buyer", &name, &name]).long(0).long(at);
+    let avro = Avro::new(id)
+        .strings(&[&format!("r{name}"), "shop", "buyer", &name, &name])
+        .long(0)
+        .long(at);
     avro.some().long(n).some().long(3).some().long(2).message(at)
 }
 
@@ -132,7 +147,15 @@ fn changed_order(id: u32, n: i64) -> Message {
 
 /// A later writer of refunds: a reason more, which is OTHER for who does not know it.
 fn changed_refunds() -> String {
-    let reasons = ["QUALITY", "ALLERGY", "NOT_AS_DESCRIBED", "OUT_OF_STOCK", "SIZE", "NO_REASON", "OTHER"];
+    let reasons = [
+        "QUALITY",
+        "ALLERGY",
+        "NOT_AS_DESCRIBED",
+        "OUT_OF_STOCK",
+        "SIZE",
+        "NO_REASON",
+        "OTHER",
+    ];
     let reason = json!({"type": "enum", "name": "RefundReason", "symbols": reasons, "default": "OTHER"});
     let phase = json!({"type": "enum", "name": "RefundPhase", "symbols": ["BEFORE_SHIPMENT", "AFTER_SHIPMENT", "AFTER_RECEIPT"]});
     let status = json!({"type": "enum", "name": "RefundStatus", "symbols": ["REQUESTED", "AGREED", "REFUSED", "SUCCEEDED", "CLOSED"]});
@@ -153,7 +176,10 @@ fn changed_refunds() -> String {
 /// Its requests: reason 1 is the new one, 4 is SIZE.
 fn changed_refund(id: u32, n: i64, reason: i64) -> Message {
     let (name, at) = (number(n), NOON_MS + n * 1_000);
-    let avro = Avro::new(id).strings(&[&format!("r{name}"), "shop", "buyer", &name, &name]).long(0).long(at);
+    let avro = Avro::new(id)
+        .strings(&[&format!("r{name}"), "shop", "buyer", &name, &name])
+        .long(0)
+        .long(at);
     avro.some().long(n).some().long(reason).some().long(0).message(at)
 }
 
@@ -226,23 +252,38 @@ fn writers_change_and_the_registry_pauses() {
 
         let orders = registry.register(&subject("orders"), &changed_orders())?;
         let refunds = registry.register(&subject("refunds"), &changed_refunds())?;
-        ensure!(orders != first[1] && refunds != first[2], "the registry took the changed schemas for the old ones");
+        ensure!(
+            orders != first[1] && refunds != first[2],
+            "the registry took the changed schemas for the old ones"
+        );
         // The old writer is still there.
-        produce(scene, "orders", &[changed_order(orders, 10), order(first[1], 11), changed_order(orders, 12)])?;
+        produce(
+            scene,
+            "orders",
+            &[changed_order(orders, 10), order(first[1], 11), changed_order(orders, 12)],
+        )?;
         produce(scene, "refunds", &[changed_refund(refunds, 10, 1), changed_refund(refunds, 11, 4)])?;
         topics.wait_until_read(&mut intake)?;
         no_dead_letters(&mut intake[0])?;
 
         wait_out_a_pause(scene, &topics, &mut registry, &mut intake, first[0])?;
         topics.finish(intake.into(), &mut scorers, &mut warehouse)?;
-        check_tables(scene, tables)
+        check_tables(scene, tables)?;
+        for form in ["ndjson", "parquet"] {
+            let again = topics.dump_and_replay(form)?;
+            compare(scene, &["--products", tables, text(&again)?, "--ignore-position"])?;
+        }
+        Ok(())
     });
 }
 
 fn check_tables(scene: &Scene, tables: &str) -> Result {
     let rows = |sql: &str| -> Result<Vec<String>> {
         let rows = query(scene, sql)?;
-        Ok(rows.iter().map(|row| row.iter().flatten().cloned().collect::<Vec<_>>().join(" ")).collect())
+        Ok(rows
+            .iter()
+            .map(|row| row.iter().flatten().cloned().collect::<Vec<_>>().join(" "))
+            .collect())
     };
     let orders = rows(&format!(
         "SELECT DISTINCT order_id, amount_fen, item_count FROM '{tables}/orders/**/*.parquet' ORDER BY ALL"

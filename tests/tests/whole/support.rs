@@ -90,11 +90,7 @@ impl<'s> Topics<'s> {
             ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
             Ok(Some(()))
         })?;
-        Ok(Role {
-            process,
-            url,
-            _port: port,
-        })
+        Ok(Role { process, url, _port: port })
     }
 
     /// Records in each input topic.
@@ -126,8 +122,8 @@ impl<'s> Topics<'s> {
             intake.terminate()?;
         }
         let end = self.newest_ms()? as f64 + HORIZON_MS;
-        for n in 0..intakes.len() {
-            intakes[n] = self.role(&format!("hurrying-intake-{n}"), "intake", &[HURRY.to_owned()])?;
+        for (n, intake) in intakes.iter_mut().enumerate() {
+            *intake = self.role(&format!("hurrying-intake-{n}"), "intake", &[HURRY.to_owned()])?;
         }
         wait_until("every horizon to pass", LONG, || {
             let at = complete_until_ms(scorers)?;
@@ -174,6 +170,15 @@ impl<'s> Topics<'s> {
             })?;
         }
         Ok(())
+    }
+
+    /// Lets the product dump the input topics, and replays that; the directory of the tables. `form` is `ndjson` or `parquet`.
+    pub fn dump_and_replay(&self, form: &str) -> Result<PathBuf> {
+        let (dump, tables) = (self.scene.path(&format!("dump-{form}")), self.scene.path(&format!("tables-{form}")));
+        let launch = self.launch("dump", "dump")?.args(["--form", form, "--output"]).arg(&dump);
+        launch.run(LONG)?.success()?;
+        replay(self.scene, &dump, &tables, &[])?;
+        Ok(tables)
     }
 
     /// Writes what is in the input topics as a dump, with no help of the product.
@@ -286,7 +291,11 @@ pub fn script(scene: &Scene, file: &str, args: &[&str]) -> Result<Outcome> {
 pub fn compare(scene: &Scene, args: &[&str]) -> Result<String> {
     let outcome = script(scene, "compare.py", args)?;
     println!("{}", outcome.stdout);
-    ensure!(outcome.status.success(), "compare.py {args:?} found differences, printed above: {}", outcome.stderr);
+    ensure!(
+        outcome.status.success(),
+        "compare.py {args:?} found differences, printed above: {}",
+        outcome.stderr
+    );
     Ok(outcome.stdout)
 }
 
@@ -301,7 +310,13 @@ pub fn query(scene: &Scene, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
 
 /// Runs `peakdesk replay` and gives what it printed.
 pub fn replay(scene: &Scene, input: &Path, output: &Path, flags: &[&str]) -> Result<String> {
-    let launch = scene.peakdesk("replay")?.arg("replay").arg("--input").arg(input).arg("--output").arg(output);
+    let launch = scene
+        .peakdesk("replay")?
+        .arg("replay")
+        .arg("--input")
+        .arg(input)
+        .arg("--output")
+        .arg(output);
     Ok(launch.args(flags).run(LONG)?.success()?.stdout)
 }
 

@@ -16,10 +16,9 @@ use peakdesk_model::input::Topic;
 use peakdesk_model::position::{SourcePartition, SourcePosition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -288,15 +287,8 @@ impl Run<'_> {
 }
 
 fn headers_of<'m>(message: &'m BorrowedMessage<'_>) -> Vec<Header<'m>> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    let header = |i| {
-        // The library panics at a name that is not UTF-8.
-        match catch_unwind(AssertUnwindSafe(|| headers.try_get(i))) {
-            Ok(header) => header.map(|h| (Cow::Borrowed(h.key), h.value.map(Cow::Borrowed))),
-            Err(_) => Some((Cow::Borrowed("\u{fffd}"), None)),
-        }
-    };
-    (0..headers.count()).filter_map(header).collect()
+    let all = peakdesk_log::letter::headers_of(message).into_iter();
+    all.map(|(key, value)| (key, value.map(Cow::Borrowed))).collect()
 }
 
 /// Errors that waiting does not mend.

@@ -35,8 +35,8 @@ use std::time::Instant;
 const ROUND_EVENTS: usize = 8_192;
 /// Rounds that may wait for a worker.
 const ROUNDS_AHEAD: usize = 4;
-/// Log time that a file of a replay spans: a replay writes much at once, and days are asked for as a whole.
-const SLICE_MS: i64 = 24 * HOUR_MS;
+/// Log time that a file of a replay spans: a replay writes much at once, and the number of rows in a file is bounded anyway.
+const SLICE_MS: i64 = 8 * 24 * HOUR_MS;
 
 /// What a replay needs to know.
 #[derive(Debug)]
@@ -251,7 +251,8 @@ impl<'s> Feeder<'s> {
             };
             match (decoded, payload) {
                 (Ok(decoded), _) => {
-                    self.router.push(source, &decoded.event, decoded.question.map_or(0, |q| q as u8));
+                    self.router
+                        .push(source, &decoded.event, decoded.question.map_or(0, |q| q as u8 + 1));
                     self.waiting += 1;
                     return Ok(Ok(()));
                 }
