@@ -387,4 +387,10 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
     }
+
+    #[test]
+    fn the_shipped_default_policy_says_the_defaults() {
+        let shipped = parse(include_str!("../../../schemas/policy.default.toml")).unwrap();
+        assert_eq!(shipped, Policy::default());
+    }
 }

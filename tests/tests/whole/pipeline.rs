@@ -2,7 +2,7 @@
 
 use peakdesk_tests::{Kafka, ensure, scene, wait_until};
 
-use crate::support::{INPUTS, LONG, Topics, compare, query, replay, text};
+use crate::support::{INPUTS, LONG, SOON, Topics, compare, query, replay, text};
 
 const PARTITIONS: [i32; 3] = [4, 2, 1];
 #[test]
@@ -49,6 +49,19 @@ fn the_live_tables_are_those_of_a_replay() {
             scorers.push(topics.role(&format!("scorer-{n}"), "scorer", &[])?);
         }
         let mut warehouse = topics.role("warehouse", "warehouse", &output)?;
+        wait_until("both intakes and both scorers to have a part of the work", SOON, || {
+            simulator.alive()?;
+            for (roles, metric) in [
+                (&mut intakes, "peakdesk_intake_records_total"),
+                (&mut scorers, "peakdesk_scorer_frames_total"),
+            ] {
+                for role in roles {
+                    let done: f64 = role.metric(metric, "")?.iter().sum();
+                    ensure!(done > 0.0, "{metric} of {} is {done}", role.url);
+                }
+            }
+            Ok(Some(()))
+        })?;
         ensure!(
             simulator.ended()?.is_none(),
             "the simulator was done before the roles ran: nothing was live"

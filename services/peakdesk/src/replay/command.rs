@@ -93,4 +93,11 @@ fn print(report: &Report) {
     if let Some(memory) = Memory::of_process() {
         println!("memory     {} MiB at most", grouped(memory.peak_bytes >> 20));
     }
+    if !report.growth.is_empty() {
+        let steps = report
+            .growth
+            .iter()
+            .map(|(records, mib)| format!("{} MiB after {}", grouped(*mib), grouped(*records)));
+        println!("growth     {}", steps.collect::<Vec<_>>().join(", "));
+    }
 }

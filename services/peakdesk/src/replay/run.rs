@@ -21,6 +21,7 @@ use peakdesk_model::event::DeadReason;
 use peakdesk_model::frame::{Frame, FrameHead, SourceRange};
 use peakdesk_model::position::{SourcePartition, SourcePosition};
 use peakdesk_model::time::HOUR_MS;
+use peakdesk_runtime::metrics::Memory;
 use peakdesk_scoring::fold::{Fold, Size};
 use peakdesk_scoring::output::{Counts, Output};
 use peakdesk_scoring::policy::{Constants, Policies};
@@ -33,6 +34,8 @@ use std::time::Instant;
 
 /// Events that go into one round of frames: enough to make a frame's own cost vanish, few enough to stay in the caches.
 const ROUND_EVENTS: usize = 8_192;
+/// From how many records on the growth of memory is noted.
+const GROWTH_FROM: u64 = 250_000;
 /// Rounds that may wait for a worker.
 const ROUNDS_AHEAD: usize = 4;
 /// Log time that a file of a replay spans: a replay writes much at once, and the number of rows in a file is bounded anyway.
@@ -76,6 +79,8 @@ pub struct Report {
     pub files: u64,
     /// Seconds for all of it.
     pub seconds: f64,
+    /// `(records read, resident MiB)` at doubling numbers of records: how memory grows.
+    pub growth: Vec<(u64, u64)>,
 }
 
 enum Job {
@@ -146,6 +151,7 @@ fn feed(settings: &Settings, merge: &mut InStep, workers: &[Worker], report: &mu
         merge.go_on(next.source)?;
         if feeder.waiting >= ROUND_EVENTS {
             feeder.send(workers)?;
+            report.note_growth();
         }
     }
     feeder.send(workers)?;
@@ -401,6 +407,15 @@ impl Report {
         self.files += part.files;
         for (table, rows) in part.rows {
             *self.rows.entry(table).or_default() += rows;
+        }
+    }
+
+    fn note_growth(&mut self) {
+        let (total, next) = (self.total(), self.growth.last().map_or(GROWTH_FROM, |g| g.0 * 2));
+        if total >= next
+            && let Some(memory) = Memory::of_process()
+        {
+            self.growth.push((total, memory.resident_bytes >> 20));
         }
     }
 
