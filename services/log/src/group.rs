@@ -18,7 +18,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -67,6 +67,8 @@ struct Context {
     changes: Mutex<Vec<Result<Change, LogError>>>,
     /// Wall time of the last word from the broker that was silent longest (ms).
     contact_ms: AtomicI64,
+    /// The member is leaving: nothing may be asked of the brokers any more, as no answer would come.
+    leaving: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -108,6 +110,10 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        if self.leaving.load(Ordering::Relaxed) {
+            self.answer(consumer, &err, list, cooperative);
+            return;
+        }
         let change = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list, cooperative).map(Change::Assigned),
             _ => {
@@ -160,6 +166,19 @@ fn is_final(error: &KafkaError) -> bool {
 }
 
 impl Context {
+    /// The client waits for an answer to a change before it is closed; what is assigned here it gives up at once.
+    fn answer(&self, consumer: &BaseConsumer<Self>, err: &RDKafkaRespErr, list: &TopicPartitionList, cooperative: bool) {
+        let answer = match (matches!(err, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS), cooperative) {
+            (true, true) => consumer.incremental_assign(list),
+            (true, false) => consumer.assign(list),
+            (false, true) => consumer.incremental_unassign(list),
+            (false, false) => consumer.unassign(),
+        };
+        if let Err(error) = answer {
+            tracing::debug!(%error, "a change of the assignment while leaving");
+        }
+    }
+
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList, cooperative: bool) -> Result<Vec<Start>, LogError> {
         let mut starts = Vec::new();
         let mut from = TopicPartitionList::new();
@@ -226,6 +245,13 @@ pub struct Member {
     topics: String,
 }
 
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Partitions that come while the client closes are not begun.
+        self.consumer.context().leaving.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Member {
     /// Joins the group of the configuration.
     pub fn join(config: &ClientConfig, topics: &[&str], begin: Begin) -> Result<Self, LogError> {
@@ -233,6 +259,7 @@ impl Member {
             begin,
             changes: Mutex::new(Vec::new()),
             contact_ms: AtomicI64::new(0),
+            leaving: AtomicBool::new(false),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(LogError::Client)?;
         consumer.subscribe(topics).map_err(LogError::Client)?;

@@ -61,3 +61,35 @@ fn ends_soon(name: &str, end: impl FnOnce() -> Result) -> Result {
     println!("{name} ended in {took:?}");
     Ok(())
 }
+
+/// When one member of a group leaves, its partitions go to the next, which is just about to leave too.
+#[test]
+fn intakes_that_end_one_after_the_other_end_soon() {
+    scene(|scene| {
+        let topics = Topics::new(scene, "avro")?;
+        topics.create([4, 4, 4], &[])?;
+        for round in 0..4 {
+            let mut intakes = Vec::new();
+            for n in 0..2 {
+                intakes.push(topics.role(&format!("intake-{round}-{n}"), "intake", &[])?);
+            }
+            wait_until("each intake to have its part of every topic", SOON, || {
+                for intake in &mut intakes {
+                    let parts = intake.metric("peakdesk_intake_source_partitions", "")?;
+                    ensure!(parts == [2.0, 2.0, 2.0], "{} has {parts:?}", intake.url);
+                }
+                Ok(Some(()))
+            })?;
+            let mut last = intakes.pop().unwrap();
+            ends_soon("the first intake", || intakes[0].terminate())?;
+            // The others are on their way then.
+            wait_until("the first partitions to be taken over", SOON, || {
+                let parts = last.metric("peakdesk_intake_source_partitions", "")?;
+                ensure!(parts.contains(&4.0), "it has {parts:?}");
+                Ok(Some(()))
+            })?;
+            ends_soon("the last intake", || last.terminate())?;
+        }
+        Ok(())
+    });
+}
