@@ -102,16 +102,21 @@ impl Edge {
             Format::Avro => self.read_avro(payload, loose)?,
             Format::Json | Format::JsonOfDump => json::read(payload, loose).map_err(|_| DeadReason::Undecodable)?,
         }
-        let checked = validate(loose, record.position.partition.topic)?;
-        if checked.event_time > record.clock.saturating_add(self.future_skew_ms) {
-            return Err(DeadReason::Future.into());
+        Ok(self.judge(loose, record.position, record.clock)?)
+    }
+
+    /// Makes the tests that come after a record's fields are read, from wherever they were read.
+    pub fn judge<'l>(&self, loose: &'l Loose<'_>, position: SourcePosition, clock: i64) -> Result<Decoded<'l>, DeadReason> {
+        let checked = validate(loose, position.partition.topic)?;
+        if checked.event_time > clock.saturating_add(self.future_skew_ms) {
+            return Err(DeadReason::Future);
         }
-        if checked.event_time < record.clock.saturating_sub(self.order_retention_ms) {
-            return Err(DeadReason::TooOld.into());
+        if checked.event_time < clock.saturating_sub(self.order_retention_ms) {
+            return Err(DeadReason::TooOld);
         }
         Ok(Decoded {
             question: question_of(&checked),
-            event: self.event_of(&checked, record),
+            event: self.event_of(&checked, position, clock),
         })
     }
 
@@ -127,10 +132,10 @@ impl Edge {
         avro::read(datum, &schema, loose).map_err(|_| DeadReason::Undecodable.into())
     }
 
-    fn event_of<'l>(&self, checked: &Checked<'l>, record: &SourceRecord<'_>) -> Event<'l> {
+    fn event_of<'l>(&self, checked: &Checked<'l>, position: SourcePosition, clock: i64) -> Event<'l> {
         Event {
-            source: record.position,
-            clock: record.clock,
+            source: position,
+            clock,
             event_time: checked.event_time,
             kind: checked.kind,
             shop_id: checked.shop_id,
