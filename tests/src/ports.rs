@@ -67,7 +67,9 @@ mod tests {
         let numbers: std::collections::HashSet<u16> = ports.iter().map(Port::number).collect();
         assert_eq!(numbers.len(), ports.len());
         for number in numbers {
-            TcpListener::bind(("127.0.0.1", number)).unwrap();
+            // A child that another test forks at this moment holds a copy of the probe's socket until it executes.
+            let limit = std::time::Duration::from_secs(10);
+            crate::wait_until("the port to be free", limit, || Ok(TcpListener::bind(("127.0.0.1", number)).ok())).unwrap();
         }
     }
 }
