@@ -149,30 +149,58 @@ impl Question {
 
     /// What `text` is about. Allocates nothing.
     pub fn of(text: &str) -> Question {
+        let bytes = text.as_bytes();
         let mut best = Question::Other;
-        let mut before = ' ';
-        for (at, first) in text.char_indices().take(CHARS_MAX) {
-            let begins_word = !(first.is_ascii_alphanumeric() && before.is_ascii_alphanumeric());
-            before = first;
-            if begins_word && let Some(found) = keyword_at(text.get(at..).unwrap_or(""), first) {
-                best = best.min(found);
+        let (mut at, mut before_is_word) = (0, false);
+        for _ in 0..CHARS_MAX {
+            let Some(&first) = bytes.get(at) else { break };
+            let (is_word, len) = (first.is_ascii_alphanumeric(), char_len(first));
+            if !(is_word && before_is_word)
+                && let Some((begin, end)) = BY_FIRST_BYTE.get(usize::from(first.to_ascii_lowercase()))
+                && let (Some(keywords), Some(rest)) = (KEYWORDS.get(usize::from(*begin)..usize::from(*end)), bytes.get(at..))
+            {
+                for (keyword, question) in keywords {
+                    if *question < best && begins_with(rest, keyword.as_bytes()) {
+                        best = *question;
+                    }
+                }
             }
+            before_is_word = is_word;
+            at += len;
         }
         best
     }
 }
 
-/// The category of highest precedence among the keywords that `rest`, whose first character is `first`, begins with.
-fn keyword_at(rest: &str, first: char) -> Option<Question> {
-    let first = first.to_ascii_lowercase();
-    let start = KEYWORDS.partition_point(|(keyword, _)| keyword.chars().next() < Some(first));
-    KEYWORDS
-        .iter()
-        .skip(start)
-        .take_while(|(keyword, _)| keyword.starts_with(first))
-        .filter(|(keyword, _)| rest.get(..keyword.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(keyword)))
-        .map(|(_, question)| *question)
-        .min()
+/// Bytes of the character that begins with `first`, in UTF-8.
+fn char_len(first: u8) -> usize {
+    match first {
+        0..0xC0 => 1,
+        0xC0..0xE0 => 2,
+        0xE0..0xF0 => 3,
+        _ => 4,
+    }
+}
+
+fn begins_with(text: &[u8], keyword: &[u8]) -> bool {
+    text.get(..keyword.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(keyword))
+}
+
+/// Which keywords begin with a byte: from, to.
+const BY_FIRST_BYTE: [(u8, u8); 256] = by_first_byte();
+
+const fn by_first_byte() -> [(u8, u8); 256] {
+    let mut table = [(0, 0); 256];
+    let mut i = 0;
+    while i < KEYWORDS.len() {
+        let first = KEYWORDS[i].0.as_bytes()[0] as usize;
+        if table[first].1 == 0 {
+            table[first].0 = i as u8;
+        }
+        table[first].1 = i as u8 + 1;
+        i += 1;
+    }
+    table
 }
 
 #[cfg(test)]
@@ -237,8 +265,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_a_category(text in any::<String>()) {
-            let _ = Question::of(&text).name();
+        fn the_category_is_that_of_a_plain_search(words in prop::collection::vec(prop_oneof![
+            any::<char>().prop_map(String::from),
+            Just(" ".to_owned()),
+            (0..KEYWORDS.len()).prop_map(|i| KEYWORDS[i].0.to_owned()),
+            (0..KEYWORDS.len()).prop_map(|i| KEYWORDS[i].0.to_uppercase()),
+        ], 0..12)) {
+            let text = words.concat();
+            let begins_word = |at: usize| {
+                let before = text[..at].chars().next_back();
+                !(before.is_some_and(|c| c.is_ascii_alphanumeric()) && text[at..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+            };
+            let found = KEYWORDS.iter().filter(|(keyword, _)| {
+                let mut places = text.char_indices().map(|(at, _)| at);
+                places.any(|at| begins_word(at) && text[at..].get(..keyword.len()).is_some_and(|t| t.eq_ignore_ascii_case(keyword)))
+            });
+            let expected = found.map(|(_, question)| *question).min().unwrap_or(Question::Other);
+            prop_assert_eq!(Question::of(&text), expected);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Latencies of a window: percentiles within 2 %, the maximum exact, and every addition can be taken back.
 //!
 //! Counts per logarithmic bucket add and subtract. The maximum does not, so the latencies of rounds that may still change are
-//! kept one by one until they are sealed; what is sealed only raises a maximum. There are never more of them than rounds
-//! closed within the allowed lateness.
+//! kept one by one until they are sealed; what is sealed only raises a maximum, and whatever lies at or below that maximum
+//! need not be kept: it cannot become the greatest any more.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ fn middle_of(bucket: u16) -> u32 {
 pub struct Latencies {
     /// Ascending by bucket; no count is zero.
     buckets: Vec<(u16, u32)>,
-    /// Of rounds that may still change.
+    /// Of rounds that may still change; all above `sealed_max`.
     unsealed: Vec<u32>,
     sealed_max: Option<u32>,
 }
@@ -63,7 +63,9 @@ impl Latencies {
             Ok(i) => self.buckets[i].1 += 1,
             Err(i) => self.buckets.insert(i, (bucket, 1)),
         }
-        self.unsealed.push(latency);
+        if Some(latency) > self.sealed_max {
+            self.unsealed.push(latency);
+        }
     }
 
     /// Takes back one latency that was added and not sealed.
@@ -76,19 +78,19 @@ impl Latencies {
                 self.buckets.remove(i);
             }
         }
-        self.forget(latency);
+        if Some(latency) > self.sealed_max
+            && let Some(i) = self.unsealed.iter().position(|l| *l == latency)
+        {
+            self.unsealed.swap_remove(i);
+        }
     }
 
     /// Says that a latency that was added will not be taken back.
     pub fn seal(&mut self, latency_ms: i64) {
         let latency = clamp(latency_ms);
-        self.forget(latency);
-        self.sealed_max = self.sealed_max.max(Some(latency));
-    }
-
-    fn forget(&mut self, latency: u32) {
-        if let Some(i) = self.unsealed.iter().position(|l| *l == latency) {
-            self.unsealed.swap_remove(i);
+        if Some(latency) > self.sealed_max {
+            self.sealed_max = Some(latency);
+            self.unsealed.retain(|l| *l > latency);
         }
     }
 
@@ -142,6 +144,24 @@ mod tests {
             for (i, p) in [50, 90, 95, 99].into_iter().enumerate() {
                 let exact = values[(values.len() * p).div_ceil(100) - 1];
                 prop_assert!((summary.p50_p90_p95_p99[i] - exact).abs() * 100 <= exact * 2, "p{}", p);
+            }
+        }
+
+        #[test]
+        fn sealing_changes_no_figure(values in prop::collection::vec((0i64..100_000, any::<bool>()), 1..60), taken in 0usize..60) {
+            let mut plain = Latencies::default();
+            let mut latencies = Latencies::default();
+            for (v, _) in &values {
+                plain.add(*v);
+                latencies.add(*v);
+            }
+            values.iter().filter(|v| v.1).for_each(|v| latencies.seal(v.0));
+            prop_assert_eq!(latencies.summary(), plain.summary());
+            // What is not sealed can still be taken back.
+            if let Some((v, _)) = values.iter().filter(|v| !v.1).nth(taken) {
+                plain.remove(*v);
+                latencies.remove(*v);
+                prop_assert_eq!(latencies.summary(), plain.summary());
             }
         }
 

@@ -21,7 +21,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Log partitions: the `log_partition` of rows depends on it, nothing else does
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 8)]
     log_partitions: i32,
     /// Threads that fold
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]

@@ -4,6 +4,7 @@ mod command;
 pub mod dump;
 pub mod judge;
 mod lines;
+mod pool;
 mod rows;
 pub mod run;
 pub mod step;

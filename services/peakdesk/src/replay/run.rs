@@ -1,18 +1,19 @@
 //! `replay`: a dump of the input topics through the same intake, frames, fold and slices as in life, without Kafka.
 //!
 //! ```text
-//! files ─► in step by clocks ─► edge ─► router ─► frames ─┬─► worker: fold, slices ─► Parquet
-//!                                 └─► dead letters         └─► worker …
+//! files ─► in step by clocks ─► edge ─► router ─► frames ─┬─► lane: fold, slices ─► Parquet
+//!                                 └─► dead letters         └─► lane …
 //! ```
 //!
-//! One thread reads; a worker has some of the log partitions to itself. The clock of every partition is where the reading
-//! stands, since no record behind it can be older. At the end time runs on until nothing can change any more.
+//! One thread reads; others take turns at the lanes, one for each log partition. The clock of every partition is where the
+//! reading stands, since no record behind it can be older. At the end time runs on until nothing can change any more.
 
 use super::dump::{PartitionReader, Payload};
 use super::judge::decode_row;
+use super::pool::Pool;
 use super::step::{InStep, Next};
 use crate::dump::record::Record;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use arrow::array::RecordBatch;
 use peakdesk_intake::decode::{Edge, Format, Reject, SourceRecord};
 use peakdesk_intake::loose::Loose;
@@ -29,15 +30,12 @@ use peakdesk_warehouse::dead::{DeadLetter, DeadLetterFiles};
 use peakdesk_warehouse::slice::{Mark, Slicer, Written};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 /// Events that go into one round of frames: enough to make a frame's own cost vanish, few enough to stay in the caches.
 const ROUND_EVENTS: usize = 8_192;
 /// From how many records on the growth of memory is noted.
 const GROWTH_FROM: u64 = 250_000;
-/// Rounds that may wait for a worker.
-const ROUNDS_AHEAD: usize = 4;
 /// Log time that a file of a replay spans: a replay writes much at once, and the number of rows in a file is bounded anyway.
 const SLICE_MS: i64 = 8 * 24 * HOUR_MS;
 
@@ -84,22 +82,9 @@ pub struct Report {
 }
 
 enum Job {
-    Frames(Vec<(i32, FrameHead, Option<RecordBatch>)>),
+    Frame(FrameHead, Option<RecordBatch>),
     /// The input has ended; time runs on from here (ms).
     RunOn(i64),
-}
-
-struct Worker {
-    jobs: SyncSender<Job>,
-    thread: std::thread::JoinHandle<anyhow::Result<WorkerReport>>,
-}
-
-#[derive(Default)]
-struct WorkerReport {
-    counts: Counts,
-    size: Size,
-    rows: BTreeMap<&'static str, u64>,
-    files: u64,
 }
 
 /// Replays a dump.
@@ -108,25 +93,28 @@ pub fn run(settings: &Settings) -> anyhow::Result<Report> {
     refuse_used_output(&settings.output)?;
     peakdesk_warehouse::file::check_writable(&settings.output)?;
     let mut merge = InStep::new(super::dump::open(&settings.input)?)?;
-    let workers: Vec<Worker> = (0..settings.workers.clamp(1, settings.log_partitions.max(1) as usize))
-        .map(|w| spawn(settings, w))
-        .collect();
+    let pool = Pool::new((0..settings.log_partitions).map(|number| Lane::new(settings, number)));
     let mut report = Report::default();
-    let fed = feed(settings, &mut merge, &workers, &mut report);
-    let mut failed = None;
-    for worker in workers {
-        drop(worker.jobs);
-        match worker.thread.join() {
-            Ok(Ok(part)) => report.add(part),
-            Ok(Err(error)) => failed = Some(error),
-            Err(_) => failed = failed.or_else(|| Some(anyhow::anyhow!("a worker thread panicked; its message stands above"))),
+    std::thread::scope(|scope| -> anyhow::Result<()> {
+        let spawn = |i| {
+            let thread = std::thread::Builder::new().name(format!("fold-{i}"));
+            thread.spawn_scoped(scope, || pool.work(|lane, job| lane.work(job, &settings.policies)))
+        };
+        let workers: Vec<_> = (0..settings.workers.max(1)).map(spawn).collect::<Result<_, _>>()?;
+        let fed = feed(settings, &mut merge, &pool, &mut report);
+        pool.close();
+        let mut failed = None;
+        for worker in workers {
+            match worker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failed = Some(error),
+                Err(_) => failed = failed.or_else(|| Some(anyhow::anyhow!("a thread that folds panicked; its message stands above"))),
+            }
         }
-    }
-    // A worker that fails closes its channel, so that the reader fails too: the worker's error is the cause.
-    match (failed, fed) {
-        (Some(error), _) => return Err(error),
-        (None, fed) => fed?,
-    }
+        // When folding fails the reader fails too: the fold's error is the cause.
+        failed.map_or(fed, Err)
+    })?;
+    pool.into_lanes().into_iter().for_each(|lane| report.add(lane));
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -144,28 +132,29 @@ fn refuse_used_output(output: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn feed(settings: &Settings, merge: &mut InStep, workers: &[Worker], report: &mut Report) -> anyhow::Result<()> {
+fn feed(settings: &Settings, merge: &mut InStep, pool: &Pool<Lane, Job>, report: &mut Report) -> anyhow::Result<()> {
     let mut feeder = Feeder::new(settings, merge)?;
     while let Some(next) = merge.next() {
         feeder.take(&next, merge, report)?;
         merge.go_on(next.source)?;
         if feeder.waiting >= ROUND_EVENTS {
-            feeder.send(workers)?;
+            feeder.send(pool)?;
             report.note_growth();
         }
     }
-    feeder.send(workers)?;
+    feeder.send(pool)?;
     if let Some(at) = feeder.reading_at {
-        for worker in workers {
-            send(worker, Job::RunOn(at))?;
+        for lane in 0..settings.log_partitions {
+            push(pool, lane, 0, Job::RunOn(at))?;
         }
     }
     feeder.dead.finish()?;
     Ok(())
 }
 
-fn send(worker: &Worker, job: Job) -> anyhow::Result<()> {
-    worker.jobs.send(job).map_err(|_| anyhow::anyhow!("a worker thread ended early"))
+fn push(pool: &Pool<Lane, Job>, lane: i32, weight: usize, job: Job) -> anyhow::Result<()> {
+    ensure!(pool.push(lane as usize, weight, job), "a thread that folds ended early");
+    Ok(())
 }
 
 struct Feeder<'s> {
@@ -268,22 +257,16 @@ impl<'s> Feeder<'s> {
         }
     }
 
-    /// Sends what waits to the workers, with the clocks where the reading stands.
-    fn send(&mut self, workers: &[Worker]) -> anyhow::Result<()> {
+    /// Hands what waits to the lanes, with the clocks where the reading stands.
+    fn send(&mut self, pool: &Pool<Lane, Job>) -> anyhow::Result<()> {
         self.waiting = 0;
         if let Some(at) = self.reading_at {
             self.router.run_on(at);
         }
-        let mut jobs: Vec<Vec<(i32, FrameHead, Option<RecordBatch>)>> = workers.iter().map(|_| Vec::new()).collect();
-        let n = workers.len().max(1);
         for lane in 0..self.router.log_partitions() {
             let (head, batch) = self.router.take(lane, 0)?;
-            if let Some(job) = jobs.get_mut(lane as usize % n) {
-                job.push((lane, head, batch));
-            }
-        }
-        for (worker, frames) in workers.iter().zip(jobs) {
-            send(worker, Job::Frames(frames))?;
+            let weight = batch.as_ref().map_or(1, RecordBatch::num_rows);
+            push(pool, lane, weight, Job::Frame(head, batch))?;
         }
         Ok(())
     }
@@ -305,67 +288,59 @@ fn dead_letter(position: SourcePosition, reason: DeadReason, clock: Option<i64>,
     }
 }
 
-fn spawn(settings: &Settings, worker: usize) -> Worker {
-    let (jobs, inbox) = sync_channel(ROUNDS_AHEAD);
-    let (constants, policies, output) = (settings.constants.clone(), settings.policies.clone(), settings.output.clone());
-    let n = settings.workers.clamp(1, settings.log_partitions.max(1) as usize);
-    let lanes: Vec<i32> = (0..settings.log_partitions).filter(|l| *l as usize % n == worker).collect();
-    let thread = std::thread::spawn(move || work(&inbox, &lanes, &constants, &policies, &output));
-    Worker { jobs, thread }
-}
-
+/// One log partition.
 struct Lane {
+    number: i32,
     fold: Fold,
     slicer: Slicer,
     offset: i64,
     ranges: Vec<SourceRange>,
-}
-
-fn work(inbox: &Receiver<Job>, lanes: &[i32], constants: &Constants, policies: &Policies, output: &Path) -> anyhow::Result<WorkerReport> {
-    let mut report = WorkerReport::default();
-    let lane = |l: &i32| Lane {
-        fold: Fold::new(constants.clone()),
-        slicer: Slicer::new(output, *l, SLICE_MS, Mark::default()),
-        offset: 0,
-        ranges: Vec::new(),
-    };
-    let mut state: BTreeMap<i32, Lane> = lanes.iter().map(|l| (*l, lane(l))).collect();
-    while let Ok(job) = inbox.recv() {
-        match job {
-            Job::Frames(frames) => {
-                for (number, head, batch) in frames {
-                    let Some(lane) = state.get_mut(&number) else { continue };
-                    lane.ranges.clone_from(&head.ranges);
-                    let frame = Frame::new(head, batch.as_ref())?;
-                    lane.apply(number, &frame, policies, &mut report)?;
-                }
-            }
-            Job::RunOn(at) => {
-                for (number, lane) in &mut state {
-                    report.size += lane.fold.size();
-                    lane.run_on(*number, at, policies, &mut report)?;
-                }
-            }
-        }
-    }
-    for lane in state.values_mut() {
-        report.note(&lane.slicer.finish()?);
-        report.counts.add(&lane.fold.counts());
-    }
-    Ok(report)
+    size: Size,
+    rows: BTreeMap<&'static str, u64>,
+    files: u64,
 }
 
 impl Lane {
-    fn apply(&mut self, number: i32, frame: &Frame, policies: &Policies, report: &mut WorkerReport) -> anyhow::Result<()> {
+    fn new(settings: &Settings, number: i32) -> Self {
+        Lane {
+            number,
+            fold: Fold::new(settings.constants.clone()),
+            slicer: Slicer::new(&settings.output, number, SLICE_MS, Mark::default()),
+            offset: 0,
+            ranges: Vec::new(),
+            size: Size::default(),
+            rows: BTreeMap::new(),
+            files: 0,
+        }
+    }
+
+    fn work(&mut self, job: Job, policies: &Policies) -> anyhow::Result<()> {
+        match job {
+            Job::Frame(head, batch) => {
+                self.ranges.clone_from(&head.ranges);
+                self.apply(&Frame::new(head, batch.as_ref())?, policies)
+            }
+            Job::RunOn(at) => {
+                self.size = self.fold.size();
+                self.run_on(at, policies)?;
+                let files = self.slicer.finish()?;
+                self.note(&files);
+                Ok(())
+            }
+        }
+    }
+
+    fn apply(&mut self, frame: &Frame, policies: &Policies) -> anyhow::Result<()> {
         let mut out = Output::default();
         self.fold.apply(self.offset, &frame.head, frame.events(), policies, &mut out);
         self.offset += 1;
-        report.note(&self.slicer.push(out.rows.to_batches(number)?, self.fold.now())?);
+        let files = self.slicer.push(out.rows.to_batches(self.number)?, self.fold.now())?;
+        self.note(&files);
         Ok(())
     }
 
     /// Ticks until nothing is left to be done, by the hour where something is due.
-    fn run_on(&mut self, number: i32, from: i64, policies: &Policies, report: &mut WorkerReport) -> anyhow::Result<()> {
+    fn run_on(&mut self, from: i64, policies: &Policies) -> anyhow::Result<()> {
         let mut at = from;
         while let Some(due) = self.fold.next_timer_at() {
             at = (at + HOUR_MS).max((due.div_euclid(HOUR_MS) + 1) * HOUR_MS);
@@ -378,20 +353,15 @@ impl Lane {
                     ..*r
                 })
                 .collect();
-            let frame = Frame::new(
-                FrameHead {
-                    ranges,
-                    ..FrameHead::default()
-                },
-                None,
-            )?;
-            self.apply(number, &frame, policies, report)?;
+            let head = FrameHead {
+                ranges,
+                ..FrameHead::default()
+            };
+            self.apply(&Frame::new(head, None)?, policies)?;
         }
         Ok(())
     }
-}
 
-impl WorkerReport {
     fn note(&mut self, files: &[Written]) {
         for file in files {
             self.files += 1;
@@ -401,11 +371,11 @@ impl WorkerReport {
 }
 
 impl Report {
-    fn add(&mut self, part: WorkerReport) {
-        self.counts.add(&part.counts);
-        self.size += part.size;
-        self.files += part.files;
-        for (table, rows) in part.rows {
+    fn add(&mut self, lane: Lane) {
+        self.counts.add(&lane.fold.counts());
+        self.size += lane.size;
+        self.files += lane.files;
+        for (table, rows) in lane.rows {
             *self.rows.entry(table).or_default() += rows;
         }
     }
