@@ -17,6 +17,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Dead letters hold whole records of the input, of any size it allows.
 const LETTER_BYTES_MAX: &str = "33554432";
 
+/// What a newer value has replaced is gone after this long, so that a page that begins to read does not read a day of them.
+const COMPACTION_LAG_MAX_MS: &str = "600000";
+
 /// How many partitions each topic has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Partitions(BTreeMap<String, i32>);
@@ -32,37 +35,69 @@ impl Partitions {
 pub fn prepare(kafka: &KafkaConfig, topics: &TopicsConfig) -> Result<Partitions, LogError> {
     let admin: AdminClient<DefaultClientContext> = client::admin(kafka).create().map_err(LogError::Client)?;
     let mut found = list(&admin, kafka)?;
+    let n = topics.log_partitions;
     let own = [
-        (&topics.shop_log, topics.log_partitions, None),
-        (&topics.results, topics.log_partitions, None),
-        (&topics.dead_letters, topics.log_partitions.min(8), Some(LETTER_BYTES_MAX)),
+        Own::kept(&topics.shop_log, n),
+        Own::kept(&topics.results, n),
+        Own::kept(&topics.alerts, n),
+        Own {
+            compacted: true,
+            ..Own::kept(&topics.live, n)
+        },
+        Own {
+            compacted: true,
+            ..Own::kept(&topics.acknowledgements, 1)
+        },
+        Own {
+            bytes_max: Some(LETTER_BYTES_MAX),
+            any_partitions: true,
+            ..Own::kept(&topics.dead_letters, n.min(8))
+        },
     ];
-    let missing: Vec<_> = own.iter().filter(|(name, ..)| !found.0.contains_key(*name)).collect();
+    let missing: Vec<_> = own.iter().filter(|own| !found.0.contains_key(own.name)).collect();
     if topics.create && !missing.is_empty() {
-        for (name, partitions, bytes_max) in missing {
-            create(&admin, name, *partitions, topics.replication, *bytes_max)?;
+        for own in missing {
+            create(&admin, own, topics.replication)?;
         }
-        found = list_with(&admin, kafka, &own.map(|(name, ..)| name.as_str()))?;
+        found = list_with(&admin, kafka, &own.each_ref().map(|own| own.name))?;
     }
-    for (name, partitions, _) in own.into_iter().take(2) {
-        match found.0.get(name) {
-            Some(n) if *n != partitions => {
-                return Err(LogError::Partitions {
-                    topic: name.clone(),
-                    expected: partitions,
-                    found: *n,
-                });
-            }
-            _ => {}
-        }
-    }
-    let inputs = Topic::ALL.map(|t| &topics.input(t).name);
-    for name in inputs.into_iter().chain([&topics.shop_log, &topics.results, &topics.dead_letters]) {
+    let inputs = Topic::ALL.map(|t| topics.input(t).name.as_str());
+    for name in inputs.into_iter().chain(own.iter().map(|own| own.name)) {
         if !found.0.contains_key(name) {
-            return Err(LogError::NoTopic(name.clone()));
+            return Err(LogError::NoTopic(name.to_owned()));
         }
     }
-    Ok(found)
+    match own.iter().find(|own| !own.any_partitions && found.of(own.name) != own.partitions) {
+        Some(own) => Err(LogError::Partitions {
+            topic: own.name.to_owned(),
+            expected: own.partitions,
+            found: found.of(own.name),
+        }),
+        None => Ok(found),
+    }
+}
+
+/// A topic of ours.
+struct Own<'a> {
+    name: &'a str,
+    partitions: i32,
+    /// It may have another number of them.
+    any_partitions: bool,
+    /// Only the newest message of a key is kept.
+    compacted: bool,
+    bytes_max: Option<&'static str>,
+}
+
+impl<'a> Own<'a> {
+    fn kept(name: &'a str, partitions: i32) -> Self {
+        Own {
+            name,
+            partitions,
+            any_partitions: false,
+            compacted: false,
+            bytes_max: None,
+        }
+    }
 }
 
 fn list(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> Result<Partitions, LogError> {
@@ -91,24 +126,25 @@ fn list_with(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig, wan
     }
 }
 
-fn create(
-    admin: &AdminClient<DefaultClientContext>,
-    name: &str,
-    partitions: i32,
-    replication: Option<i32>,
-    bytes_max: Option<&str>,
-) -> Result<(), LogError> {
+fn create(admin: &AdminClient<DefaultClientContext>, own: &Own<'_>, replication: Option<i32>) -> Result<(), LogError> {
+    let name = own.name;
     let failed = |cause: String| LogError::Create {
         topic: name.to_owned(),
         cause,
     };
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication.unwrap_or(-1)));
-    // The log and what follows from it are kept: state and tables are rebuilt from them.
-    topic = topic
-        .set("retention.ms", "-1")
-        .set("retention.bytes", "-1")
-        .set("cleanup.policy", "delete");
-    if let Some(bytes) = bytes_max {
+    let mut topic = NewTopic::new(name, own.partitions, TopicReplication::Fixed(replication.unwrap_or(-1)));
+    topic = if own.compacted {
+        topic
+            .set("cleanup.policy", "compact")
+            .set("max.compaction.lag.ms", COMPACTION_LAG_MAX_MS)
+    } else {
+        // The log and what follows from it are kept: state and tables are rebuilt from them.
+        topic
+            .set("retention.ms", "-1")
+            .set("retention.bytes", "-1")
+            .set("cleanup.policy", "delete")
+    };
+    if let Some(bytes) = own.bytes_max {
         topic = topic.set("max.message.bytes", bytes);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -125,6 +161,6 @@ fn create(
             Err((_, code)) => return Err(failed(code.to_string())),
         }
     }
-    tracing::info!(topic = name, partitions, "topic created");
+    tracing::info!(topic = name, own.partitions, "topic created");
     Ok(())
 }

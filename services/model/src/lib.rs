@@ -7,10 +7,12 @@
 //!
 //! Nothing here reads a clock, a file or a network.
 
+pub mod alert;
 pub mod envelope;
 pub mod event;
 pub mod frame;
 pub mod input;
+pub mod live;
 pub mod position;
 pub mod results;
 pub mod table;

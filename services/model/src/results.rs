@@ -1,6 +1,6 @@
-//! Messages of the results topic: rows of the tables, and the span of log positions they are all of.
+//! Messages of the topics of results and of alerts: rows of the tables, and the span of log positions they are all of.
 //!
-//! Partition N of the results holds what follows from partition N of the shop log. Spans are contiguous: a message begins
+//! Partition N of either holds what follows from partition N of the shop log. Spans are contiguous: a message begins
 //! where the one before it ended. Where spans are cut carries no meaning; a scorer that starts anew may cut elsewhere.
 
 use crate::envelope::{Envelope, EnvelopeError};
@@ -27,6 +27,10 @@ pub struct Span {
     pub log_time_ms: i64,
     /// How far the log is complete at its end (ms).
     pub complete_until_ms: Option<i64>,
+    /// Advice, not part of what follows from the log: whether everything was read to its end when this was written. What fires while it
+    /// is not may long be over.
+    #[serde(default)]
+    pub caught_up: bool,
 }
 
 /// The bytes of a message.

@@ -5,13 +5,14 @@
 //!
 //! Column names and types are those of `schemas/tables.md`; a golden test there holds them in place.
 
+use crate::alert::AlertRow;
 use crate::event::BuyerKey;
 use crate::position::LogPosition;
 use crate::time::Day;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use columns::{Columns, buyer_days, late, orders, refunds, rounds, windows};
+use columns::{Columns, alerts, buyer_days, late, orders, refunds, rounds, windows};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -35,11 +36,13 @@ pub enum Table {
     ShopWindows,
     /// Events that came late, were raised, or found their time sealed.
     LateEvents,
+    /// Transitions of alerts.
+    Alerts,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::ReplyRounds,
         Table::Orders,
         Table::Refunds,
@@ -47,6 +50,7 @@ impl Table {
         Table::AgentWindows,
         Table::ShopWindows,
         Table::LateEvents,
+        Table::Alerts,
     ];
 
     /// Directory and table name.
@@ -59,6 +63,7 @@ impl Table {
             Table::AgentWindows => "agent_windows",
             Table::ShopWindows => "shop_windows",
             Table::LateEvents => "late_events",
+            Table::Alerts => "alerts",
         }
     }
 
@@ -72,6 +77,7 @@ impl Table {
             Table::AgentWindows => &["shop_id", "agent_id", "grain", "window_start", "log_offset", "log_index"],
             Table::ShopWindows => &["shop_id", "grain", "window_start", "log_offset", "log_index"],
             Table::LateEvents => &["topic", "partition", "generation", "offset", "log_offset", "log_index"],
+            Table::Alerts => &["shop_id", "alert_id", "transition", "log_offset", "log_index"],
         }
     }
 }
@@ -377,6 +383,7 @@ pub struct Rows {
     pub agent_windows: Vec<WindowRow>,
     pub shop_windows: Vec<WindowRow>,
     pub late_events: Vec<LateRow>,
+    pub alerts: Vec<AlertRow>,
 }
 
 impl Rows {
@@ -389,6 +396,7 @@ impl Rows {
             + self.agent_windows.len()
             + self.shop_windows.len()
             + self.late_events.len()
+            + self.alerts.len()
     }
 
     /// No row at all.
@@ -405,6 +413,7 @@ impl Rows {
         self.agent_windows.append(&mut other.agent_windows);
         self.shop_windows.append(&mut other.shop_windows);
         self.late_events.append(&mut other.late_events);
+        self.alerts.append(&mut other.alerts);
     }
 
     /// Turns the rows into one batch per table that has any; `log_partition` is the partition they came from.
@@ -435,6 +444,7 @@ impl Rows {
             windows(&self.shop_windows, true, log_partition),
         )?;
         add(Table::LateEvents, self.late_events.len(), late(&self.late_events, log_partition))?;
+        add(Table::Alerts, self.alerts.len(), alerts(&self.alerts, log_partition))?;
         Ok(out)
     }
 }
@@ -449,6 +459,7 @@ pub fn schema(table: Table) -> SchemaRef {
         Table::AgentWindows => windows(&[], false, 0),
         Table::ShopWindows => windows(&[], true, 0),
         Table::LateEvents => late(&[], 0),
+        Table::Alerts => alerts(&[], 0),
     };
     Arc::new(Schema::new(columns.fields))
 }

@@ -98,7 +98,13 @@ pub struct TopicsConfig {
     pub dead_letters: String,
     /// Rows of the tables.
     pub results: String,
-    /// Partitions of the shop log (and of the results).
+    /// Transitions of alerts.
+    pub alerts: String,
+    /// The newest figures.
+    pub live: String,
+    /// Who has taken on which alert.
+    pub acknowledgements: String,
+    /// Partitions of the shop log (and of what the scorer writes).
     pub log_partitions: i32,
     /// Create our own topics where they are missing.
     pub create: bool,

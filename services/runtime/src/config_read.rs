@@ -84,6 +84,9 @@ fn topics(read: Reader<'_>) -> Result<TopicsConfig, ConfigError> {
         shop_log: read.topic("topics.shop_log")?,
         dead_letters: read.topic("topics.dead_letters")?,
         results: read.topic("topics.results")?,
+        alerts: read.topic("topics.alerts")?,
+        live: read.topic("topics.live")?,
+        acknowledgements: read.topic("topics.acknowledgements")?,
         log_partitions: read.int_in("topics.log_partitions", 1, LOG_PARTITIONS_MAX)? as i32,
         create: read.boolean("topics.create"),
         replication: Some(read.int_in("topics.replication", 0, i64::from(i16::MAX))? as i32).filter(|replicas| *replicas > 0),
@@ -95,6 +98,9 @@ fn topics(read: Reader<'_>) -> Result<TopicsConfig, ConfigError> {
         ("topics.shop_log", &topics.shop_log),
         ("topics.dead_letters", &topics.dead_letters),
         ("topics.results", &topics.results),
+        ("topics.alerts", &topics.alerts),
+        ("topics.live", &topics.live),
+        ("topics.acknowledgements", &topics.acknowledgements),
     ];
     for (index, (path, name)) in named.iter().enumerate() {
         if let Some((other, _)) = named.iter().take(index).find(|(_, other)| other == name) {

@@ -287,6 +287,7 @@ fn emit(shared: &Shared, delivery: &mut Delivery, number: i32, partition: &mut P
             to,
             log_time_ms: if to == end { partition.fold.now() } else { i64::MIN },
             complete_until_ms: partition.fold.complete_until(),
+            caught_up: false,
         };
         let bytes = results::encode(&span, &batches)?;
         let topic = &shared.config.topics.results;

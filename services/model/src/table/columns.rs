@@ -1,6 +1,7 @@
 //! Rows into Arrow columns, a function per table.
 
 use super::{BuyerDayRow, DAY_FLAGS, FIGURES, LateRow, NULL, OrderRow, RefundRow, RoundRow, Stamp, WindowRow};
+use crate::alert::AlertRow;
 use crate::event::BuyerKey;
 use crate::time::Day;
 use arrow::array::{
@@ -211,6 +212,24 @@ pub(super) fn late(rows: &[LateRow], log_partition: i32) -> Columns {
     c.text("kind", rows.iter().map(|r| r.kind));
     c.time("event_time", rows.iter().map(|r| r.event_time));
     c.time("clock", rows.iter().map(|r| r.clock));
+    c.stamp(rows.iter().map(|r| &r.stamp), log_partition);
+    c
+}
+
+pub(super) fn alerts(rows: &[AlertRow], log_partition: i32) -> Columns {
+    let mut c = Columns::new();
+    c.text("alert_id", rows.iter().map(|r| &*r.alert_id));
+    c.small("transition", rows.iter().map(|r| r.transition as i32));
+    c.text("kind", rows.iter().map(|r| r.kind.name()));
+    c.text("rule", rows.iter().map(|r| r.rule.name()));
+    c.text("shop_id", rows.iter().map(|r| &*r.shop_id));
+    c.text_or_null("agent_id", rows.iter().map(|r| r.agent_id.as_deref()));
+    c.text("severity", rows.iter().map(|r| r.severity.name()));
+    c.int("value_num", rows.iter().map(|r| r.value_num));
+    c.int("value_den", rows.iter().map(|r| r.value_den));
+    c.time("onset", rows.iter().map(|r| r.onset));
+    c.time("at", rows.iter().map(|r| r.at));
+    c.text("evidence", rows.iter().map(|r| &*r.evidence));
     c.stamp(rows.iter().map(|r| &r.stamp), log_partition);
     c
 }
