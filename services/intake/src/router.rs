@@ -47,6 +47,8 @@ pub struct Router {
     sources: Vec<Source>,
     lanes: Vec<Lane>,
     expected: Vec<(SourcePartition, i64)>,
+    in_step: bool,
+    caught_up: bool,
 }
 
 impl Router {
@@ -63,7 +65,20 @@ impl Router {
             sources,
             lanes,
             expected: Vec::new(),
+            in_step: false,
+            caught_up: false,
         }
+    }
+
+    /// The same, for records that come in the order of their clocks over all source partitions.
+    pub fn in_step(mut self) -> Self {
+        self.in_step = true;
+        self
+    }
+
+    /// Says whether the source partitions were read to their ends a moment ago; frames pass it on.
+    pub fn set_caught_up(&mut self, caught_up: bool) {
+        self.caught_up = caught_up;
     }
 
     /// The same, and the first frame of every log partition says which source partitions hold records.
@@ -153,7 +168,14 @@ impl Router {
         let ranges = sources.iter().zip(lane.told.iter_mut()).map(range).collect();
         let first = !std::mem::replace(&mut lane.told_expected, true);
         let expected = if first { self.expected.clone() } else { Vec::new() };
-        Ok((FrameHead { wall_ms, ranges, expected }, batch))
+        let head = FrameHead {
+            wall_ms,
+            ranges,
+            expected,
+            in_step: self.in_step,
+            caught_up: self.caught_up,
+        };
+        Ok((head, batch))
     }
 }
 

@@ -82,6 +82,12 @@ pub struct FrameHead {
     /// is not complete. Said in the first frames of an intake, so that one that starts sooner does not run ahead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<(SourcePartition, i64)>,
+    /// The events, and those of the frames before, are in the order of their clocks over all source partitions: so a dump is read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_step: bool,
+    /// Advice, not part of what follows from the log: the intake had read its source partitions to their ends a moment ago.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub caught_up: bool,
 }
 
 impl FrameHead {

@@ -23,6 +23,8 @@ pub fn constants(config: &Config) -> Constants {
         lateness_money_ms: s.allowed_lateness_money_ms,
         order_retention_ms: s.order_retention_ms,
         touch_retention_ms: s.touch_retention_ms,
+        alert_step_ms: s.alert_step_ms,
+        stall_patience_ms: s.stall_patience_ms,
     }
 }
 

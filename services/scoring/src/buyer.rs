@@ -8,6 +8,7 @@
 //! contributed is subtracted, and added again as it holds now. Sealing moves the sealed machine on. While there are no
 //! events between the two, one machine is both.
 
+use crate::alerts::Watched;
 use crate::cohort::BuyerDay;
 use crate::credit::{Touch, Trail};
 use crate::key::EventKey;
@@ -61,6 +62,8 @@ pub struct Buyer {
     pub seal: Planned,
     /// Newest time anything was heard of the buyer (ms).
     pub heard_at: i64,
+    /// The open wait or question as the alert rules know it.
+    pub watched: Option<Watched>,
 }
 
 /// What a change of the chat touched, for what depends on it.
@@ -84,12 +87,18 @@ impl Buyer {
             paying: SmallVec::new(),
             seal: Planned::default(),
             heard_at: i64::MIN,
+            watched: None,
         }
     }
 
     /// The state after all events that no other can precede.
     pub fn sealed(&self) -> &Machine {
         &self.sealed
+    }
+
+    /// The state after all events known.
+    pub fn head(&self) -> &Machine {
+        self.newest.as_deref().unwrap_or(&self.sealed)
     }
 
     /// Time of the first event that is not sealed (ms).

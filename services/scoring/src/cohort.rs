@@ -17,6 +17,8 @@ pub type Flags = u16;
 const ORDERED: u32 = 0;
 const PAID: u32 = 3;
 const DEPOSIT: u32 = 6;
+/// The flag `paid_1d`.
+pub const PAID_1D: Flags = 1 << PAID;
 /// `net_paid_3d`.
 pub const NET_PAID: u32 = 9;
 
@@ -202,6 +204,9 @@ impl Outcome {
         };
         let scopes = std::iter::once((SHOP, self.flags)).chain(self.agents.iter().copied());
         for (scope, flags) in scopes {
+            if self.is_inquiry && scope != SHOP {
+                windows.watch.inquiry(scope, self.first_at, flags & PAID_1D != 0, sign);
+            }
             let mut changes: SmallVec<[(figure::Fig, i64); 12]> = SmallVec::new();
             changes.push((class, sign));
             for bit in 0..=NET_PAID {

@@ -260,6 +260,7 @@ impl OrderFact {
             }
         }
         let Some(paid_at) = self.paid_at() else { return };
+        windows.watch.order(paid_at, sign);
         let amount = self.amount_fen().unwrap_or(0);
         for scope in [Some(SHOP), self.credit.agent()].into_iter().flatten() {
             windows.add_hour_day(
@@ -319,6 +320,7 @@ impl RefundFact {
         }
         if let Some(done) = self.life.succeeded {
             let fen = done.amount_fen.unwrap_or(0);
+            windows.watch.refund(done.at, sign);
             for scope in [Some(SHOP), self.agent].into_iter().flatten() {
                 windows.add_hour_day(rules, done.at, scope, &[(figure::REFUNDS, sign), (figure::REFUND_FEN, sign * fen)]);
             }

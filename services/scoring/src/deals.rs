@@ -40,6 +40,8 @@ pub struct RefundSlot {
     pub(crate) dt: Option<Day>,
     pub(crate) seal: Planned,
     pub(crate) forget: Planned,
+    /// Its requests that wait: `(requested_at, kept until)`, as the alert rules know them.
+    pub(crate) waits: SmallVec<[(i64, i64); 1]>,
 }
 
 impl RefundSlot {
@@ -130,6 +132,7 @@ impl Shop {
                     dt: None,
                     seal: Planned::default(),
                     forget: Planned::default(),
+                    waits: SmallVec::new(),
                 });
                 self.refund_index.insert(id, refund);
                 refund
@@ -358,6 +361,9 @@ impl Shop {
                 promise_is_over,
             };
             fact.apply(&mut self.windows, &rules, 1);
+            if let Some(done) = life.succeeded {
+                self.windows.watch.note_refund(done.at, refund);
+            }
             if let Some(place) = slot.facts.get_mut(i)
                 && let Some(other) = place.replace(Box::new(fact))
             {
@@ -367,11 +373,37 @@ impl Shop {
         }
         let after = slot.facts.iter().rev().flatten().next().map(|f| &**f);
         let news = after.is_some() && before.as_ref().map(RefundFact::says) != after.map(RefundFact::says);
+        self.watch_refund(refund, cx);
         if !named {
             self.part(refund, order);
         }
         if news {
             self.publish_refund(refund, cx, out);
+        }
+    }
+
+    /// Brings what the alert rules know of a refund's requests in line with its facts.
+    pub(crate) fn watch_refund(&mut self, refund: u32, cx: &Context<'_>) {
+        let keep = cx.retention();
+        let Some(slot) = self.refunds.get(refund) else { return };
+        let waits = |f: &&Box<RefundFact>| !f.order_is_fake && f.life.succeeded.is_none() && f.life.ended_at().is_none();
+        let waiting = slot.facts.iter().flatten().filter(waits).filter_map(|f| {
+            let requested_at = f.life.requested?.at;
+            Some((
+                requested_at,
+                refund_forgotten_at(&f.life, &self.order_lives(f.life.order, cx), &keep),
+            ))
+        });
+        let waiting: SmallVec<[(i64, i64); 1]> = waiting.collect();
+        if waiting == slot.waits {
+            return;
+        }
+        let Some(slot) = self.refunds.get_mut(refund) else { return };
+        for (requested_at, end) in std::mem::replace(&mut slot.waits, waiting.clone()) {
+            self.windows.watch.request(refund, requested_at, end, false);
+        }
+        for (requested_at, end) in waiting {
+            self.windows.watch.request(refund, requested_at, end, true);
         }
     }
 

@@ -12,6 +12,7 @@
 //!
 //! Not here: which partition is read where, checkpoints, set-aside of shops on which the fold panics.
 
+use crate::alerts::Agenda;
 use crate::output::{Counts, Horizon, Output, Timer};
 use crate::policy::{Constants, Policies, Policy};
 use crate::shop::{Context, Shop};
@@ -42,6 +43,11 @@ pub struct Fold {
     complete_until: Option<i64>,
     horizon: Horizon,
     timers: BTreeMap<i64, Vec<(u32, Timer)>>,
+    agenda: Agenda,
+    /// The newest wall time of an intake (ms), and at which of them each clock last moved.
+    wall: i64,
+    moved: BTreeMap<(Topic, i32), i64>,
+    expected_since: Option<i64>,
     counts: Counts,
 }
 
@@ -85,6 +91,10 @@ impl Fold {
                 money_sealed_until: never,
             },
             timers: BTreeMap::new(),
+            agenda: Agenda::default(),
+            wall: 0,
+            moved: BTreeMap::new(),
+            expected_since: None,
             counts: Counts::default(),
         }
     }
@@ -121,7 +131,8 @@ impl Fold {
 
     /// The moment of the next timer (ms); without one nothing will change unless an event comes.
     pub fn next_timer_at(&self) -> Option<i64> {
-        self.timers.keys().next().copied()
+        let timer = self.timers.keys().next().copied();
+        timer.into_iter().chain(self.agenda.next_at()).min()
     }
 
     /// Reads the frame at `offset` of the log partition.
@@ -137,12 +148,20 @@ impl Fold {
         let first_new = self.admit(head, out);
         for event in events {
             match first_new.iter().find(|(partition, _)| *partition == event.source.partition) {
-                Some((_, Some(from))) if event.source.offset >= *from => self.read(&event, policies, out),
+                Some((_, Some(from))) if event.source.offset >= *from => {
+                    if head.in_step {
+                        self.alert_until(event.clock, policies, out);
+                    }
+                    self.read(&event, policies, out);
+                }
                 Some((_, Some(_))) => out.counts.repeated += 1,
                 _ => {}
             }
         }
         self.now = self.now.max(head.newest_clock().unwrap_or(self.now));
+        if let Some(clock) = self.alert_clock() {
+            self.alert_until(clock, policies, out);
+        }
         if let Some(complete) = self.clocks.values().copied().min().filter(|_| self.expected.is_empty()) {
             let complete = self.complete_until.map_or(complete, |before| before.max(complete));
             self.complete_until = Some(complete);
@@ -155,6 +174,7 @@ impl Fold {
     /// `None` behind a gap.
     fn admit(&mut self, head: &FrameHead, out: &mut Output) -> Vec<(SourcePartition, Option<i64>)> {
         let mut first_new = Vec::with_capacity(head.ranges.len());
+        self.wall = self.wall.max(head.wall_ms);
         for range in &head.ranges {
             let at = self.covered.get(&range.partition).copied().unwrap_or(range.origin);
             match coverage(&range.from, &range.to, &at) {
@@ -173,11 +193,12 @@ impl Fold {
                 }
             }
             if let Some(clock) = range.clock {
-                let known = self
-                    .clocks
-                    .entry((range.partition.topic, range.partition.partition))
-                    .or_insert(clock);
-                *known = clock.max(*known);
+                let source = (range.partition.topic, range.partition.partition);
+                let known = self.clocks.entry(source).or_insert(i64::MIN);
+                if clock > *known {
+                    *known = clock;
+                    self.moved.insert(source, self.wall);
+                }
             }
         }
         self.expected.extend(head.expected.iter().copied());
@@ -186,7 +207,33 @@ impl Fold {
             // One that is read and still has no clock held nothing with a usable arrival time.
             !clocks.contains_key(&(p.topic, p.partition)) && covered.get(p).is_none_or(|at| at < until)
         });
+        self.expected_since = match self.expected.is_empty() {
+            true => None,
+            false => self.expected_since.or(Some(self.wall)),
+        };
         first_new
+    }
+
+    /// The clock of the alerts (ms): as `complete_until`, but a source partition whose clock has stood still for too long of wall
+    /// time no longer holds it back. Better an alert with a gap than none.
+    fn alert_clock(&self) -> Option<i64> {
+        let patience = self.constants.stall_patience_ms;
+        let waits = |since: i64| self.wall - since <= patience;
+        if self.expected_since.is_some_and(waits) {
+            return None;
+        }
+        let moving = |source: &&(Topic, i32)| self.moved.get(source).is_some_and(|at| waits(*at));
+        self.clocks
+            .iter()
+            .filter(|(source, _)| moving(source))
+            .map(|(_, clock)| *clock)
+            .min()
+    }
+
+    /// Evaluates the alert rules at every moment before `clock` (ms).
+    fn alert_until(&mut self, clock: i64, policies: &Policies, out: &mut Output) {
+        self.agenda
+            .advance(clock, &mut self.shops, &self.constants, policies, self.horizon, out);
     }
 
     fn read(&mut self, event: &Event<'_>, policies: &Policies, out: &mut Output) {
@@ -211,6 +258,7 @@ impl Fold {
             },
             out,
         );
+        self.agenda.stir(place, shop);
         take_timers(&mut self.timers, place, out);
     }
 
@@ -232,6 +280,7 @@ impl Fold {
                     },
                     out,
                 );
+                self.agenda.stir(place, shop);
                 take_timers(&mut self.timers, place, out);
             }
         }

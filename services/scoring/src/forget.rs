@@ -89,7 +89,7 @@ impl Shop {
             for refund in refunds {
                 // One without an order is kept for its own time, whatever waited for the order in vain.
                 let over = |life: &RefundLife| life.order == order && order_of(life, &lives, &keep).is_some_and(|i| i < n);
-                self.forget_refund_lives(refund, over);
+                self.forget_refund_lives(refund, over, cx);
             }
         }
         let Some(slot) = self.orders.get_mut(order) else { return };
@@ -144,7 +144,7 @@ impl Shop {
         if let (Some(life), Some(over)) = (&sealed, over)
             && over <= cx.horizon.money_sealed_until
         {
-            self.forget_refund_lives(refund, |l| l.begun_at == life.begun_at);
+            self.forget_refund_lives(refund, |l| l.begun_at == life.begun_at, cx);
             self.forget_order(life.order, cx, out);
         }
         let Some(slot) = self.refunds.get_mut(refund) else { return };
@@ -156,12 +156,14 @@ impl Shop {
         );
     }
 
-    fn forget_refund_lives(&mut self, refund: u32, over: impl Fn(&RefundLife) -> bool) {
+    fn forget_refund_lives(&mut self, refund: u32, over: impl Fn(&RefundLife) -> bool, cx: &Context<'_>) {
         let Some(slot) = self.refunds.get_mut(refund) else { return };
         let n = slot.history.sealed().iter().take_while(|life| over(life)).count();
         let named: SmallVec<[u32; 1]> = slot.history.sealed().iter().take(n).map(|life| life.order).collect();
         slot.history.forget(n);
         slot.facts.drain(..n.min(slot.facts.len()));
+        self.watch_refund(refund, cx);
+        let Some(slot) = self.refunds.get_mut(refund) else { return };
         if slot.history.is_empty() {
             let id = slot.id.clone();
             self.refunds.remove(refund);

@@ -7,6 +7,7 @@
 //!            ┌ buyer: chat in order ─ machine ─ atoms ─┐
 //! frame ─► shop                                         ├─► windows ─► rows (publish)
 //!            └ deals: orders, refunds ─ facts ─ cohorts ┘
+//!                                            └► watch ─► alerts, live figures
 //! ```
 //!
 //! **Set in, difference out.** What a buyer or an order means is a function of the set of its events. When an event arrives,
@@ -16,9 +17,10 @@
 //! **Sealing.** No event can come any more with a time before `complete_until` less the allowed lateness; what lies before is
 //! folded into small states, and dropped when no rule can ask for it.
 //!
-//! This crate reads no clock, does no I/O, and knows neither Kafka nor files. Alerts and live figures are not here yet.
+//! This crate reads no clock, does no I/O, and knows neither Kafka nor files.
 
 pub mod alert_knobs;
+mod alerts;
 mod buyer;
 mod cohort;
 mod credit;

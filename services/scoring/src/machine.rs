@@ -217,6 +217,15 @@ impl Machine {
         }
     }
 
+    /// The open wait or question: `t0`, `a0` and the owner, or `q0`, `qa` and [`SHOP`].
+    pub fn open(&self) -> Option<(i64, i64, Agent)> {
+        match (&self.wait, &self.queue) {
+            (Some(w), _) => Some((w.t0, w.a0, w.owner)),
+            (None, Some(q)) => Some((q.q0, q.qa, SHOP)),
+            (None, None) => None,
+        }
+    }
+
     /// Until when the open wait or question may be answered.
     pub fn deadline(&self, rules: &Rules<'_>) -> Option<i64> {
         self.open_times().map(|(t0, a0)| rules.deadline(t0, a0))

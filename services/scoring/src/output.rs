@@ -85,11 +85,7 @@ impl Output {
     }
 
     pub(crate) fn stamp(&mut self, policy: &Arc<str>, is_final: bool, dt: Day) -> Stamp {
-        let position = LogPosition {
-            offset: self.offset,
-            index: self.index,
-        };
-        self.index += 1;
+        let position = self.position();
         Stamp {
             policy: policy.clone(),
             is_final,
@@ -97,6 +93,21 @@ impl Output {
             dt,
             position,
         }
+    }
+
+    /// The position of the next row.
+    pub(crate) fn position(&mut self) -> LogPosition {
+        let index = self.index;
+        self.index += 1;
+        LogPosition {
+            offset: self.offset,
+            index,
+        }
+    }
+
+    /// Log time (ms).
+    pub(crate) fn now(&self) -> i64 {
+        self.now
     }
 
     pub(crate) fn plan(&mut self, due: i64, timer: Timer) {

@@ -23,6 +23,10 @@ pub struct Constants {
     pub order_retention_ms: i64,
     /// How long touches are kept (ms).
     pub touch_retention_ms: i64,
+    /// Alert rules are evaluated at multiples of it (ms); it divides a minute.
+    pub alert_step_ms: i64,
+    /// After this much wall time a source partition whose clock stands no longer holds alerts back (ms).
+    pub stall_patience_ms: i64,
 }
 
 impl Default for Constants {
@@ -33,6 +37,8 @@ impl Default for Constants {
             lateness_money_ms: 24 * HOUR_MS,
             order_retention_ms: 45 * DAY_MS,
             touch_retention_ms: 7 * DAY_MS,
+            alert_step_ms: 200,
+            stall_patience_ms: 30 * SECOND_MS,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The parts of a shop's work lie in modules of their own: `buyer` (chat), `deals` (orders, refunds, cohorts), `publish` (rows).
 
+use crate::alerts::Watched;
 use crate::buyer::{Buyer, ChatChange, OpenEvent, Paying};
 use crate::deals::{OrderSlot, RefundSlot};
 use crate::key::EventKey;
@@ -175,7 +176,9 @@ impl Shop {
             if known.key.precedence(known.clock) <= key.precedence(event.clock) {
                 return;
             }
+            self.windows.watch.about(holder);
             let change = buyer.remove(key.identity(), &mut self.windows, &rules);
+            self.watch_buyer(holder, cx);
             self.chat_changed(holder, &change, cx, out);
         } else {
             out.counts.accepted += 1;
@@ -193,6 +196,7 @@ impl Shop {
         let place = self.buyer(event.buyer, cx, out);
         self.identities.insert(key.identity(), place);
         let Some(buyer) = self.buyers.get_mut(place) else { return };
+        self.windows.watch.about(place);
         let change = buyer.insert(
             OpenEvent {
                 key,
@@ -207,7 +211,27 @@ impl Shop {
             Timer::SealChat { buyer: place },
             out,
         );
+        self.watch_buyer(place, cx);
         self.chat_changed(place, &change, cx, out);
+    }
+
+    /// Brings what the alert rules know of a buyer's wait in line with their chat.
+    fn watch_buyer(&mut self, place: u32, cx: &Context<'_>) {
+        let rules = cx.rules();
+        let Some(buyer) = self.buyers.get_mut(place) else { return };
+        let (was, open) = (buyer.watched, buyer.head().open());
+        if was.map(|w| (w.t0, w.a0, w.owner)) == open {
+            return;
+        }
+        buyer.watched = open.map(|(t0, a0, owner)| Watched {
+            t0,
+            a0,
+            owner,
+            deadline: rules.deadline(t0, a0),
+            over: false,
+        });
+        let is = buyer.watched;
+        self.windows.watch.replace_wait(&rules, place, was, is);
     }
 
     /// Brings what depends on a buyer's chat in line with it: credits of orders, then days.
@@ -314,8 +338,10 @@ impl Shop {
         let Some(buyer) = self.buyers.get_mut(place) else { return };
         let before = buyer.sealed().open_times();
         let mut closed = Vec::new();
+        self.windows.watch.about(place);
         buyer.close_if_past(cx.horizon.chat_sealed_until, &mut self.windows, &cx.rules(), &mut closed);
         let (after, key) = (buyer.sealed().open_times(), buyer.key);
+        self.watch_buyer(place, cx);
         self.move_waiting(before, after, cx, out);
         self.publish_rounds(key, &closed, cx, out);
     }

@@ -5,6 +5,7 @@
 //!
 //! Always holds: a window's figures are the sum of the contributions that hold at this moment.
 
+use crate::alerts::Watch;
 use crate::figure::{self, Fig};
 use crate::histogram::Latencies;
 use crate::machine::{Agent, Atom, Round, Rules, SHOP};
@@ -227,6 +228,8 @@ pub struct Windows {
     pub changed: Vec<WindowId>,
     /// Blocks that came into being since this was last taken: their publication is to be planned.
     pub born: Vec<(Grain, i64)>,
+    /// What alerts and live figures ask, fed with the same contributions.
+    pub watch: Watch,
 }
 
 impl Windows {
@@ -353,7 +356,10 @@ impl Windows {
                     self.add_at(Grain::Day, rules.utc.start(day), scope, &[(fig, sign * own)]);
                 }
             }
-            Atom::Round(round) => self.round(rules, &round, true, |w, measured| measured.add(w, sign)),
+            Atom::Round(round) => {
+                self.watch.round(rules, &round, sign);
+                self.round(rules, &round, true, |w, measured| measured.add(w, sign));
+            }
         }
     }
 

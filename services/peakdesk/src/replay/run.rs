@@ -185,7 +185,7 @@ impl<'s> Feeder<'s> {
             })
             .collect();
         Ok(Feeder {
-            router: Router::new(sources, settings.log_partitions),
+            router: Router::new(sources, settings.log_partitions).in_step(),
             dead: DeadLetterFiles::new(&settings.output.join("dead_letters"), "replay"),
             settings,
             waiting: 0,
@@ -355,6 +355,7 @@ impl Lane {
                 .collect();
             let head = FrameHead {
                 ranges,
+                in_step: true,
                 ..FrameHead::default()
             };
             self.apply(&Frame::new(head, None)?, policies)?;

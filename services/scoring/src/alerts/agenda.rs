@@ -1,0 +1,145 @@
+//! When which scope is evaluated next, over all shops of a log partition.
+
+use super::evaluate::{Said, up_to};
+use super::watch::Pace;
+use crate::machine::{Agent, SHOP};
+use crate::output::Horizon;
+use crate::output::Output;
+use crate::policy::{Constants, Policies};
+use crate::shop::{Context, Shop};
+use peakdesk_model::alert::AlertRow;
+use peakdesk_model::time::MINUTE_MS;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What is to be evaluated: shop, scope, pace.
+type Item = (u32, Agent, Pace);
+
+/// The moments of evaluation that have something to do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Agenda {
+    items: BTreeMap<i64, Vec<Item>>,
+    /// Shops of which something was touched since.
+    stirred: Vec<u32>,
+    /// The alert clock: every moment before it is evaluated (ms).
+    clock: Option<i64>,
+}
+
+impl Agenda {
+    /// The next moment with something to do (ms).
+    pub(crate) fn next_at(&self) -> Option<i64> {
+        self.items.keys().next().copied()
+    }
+
+    /// Remembers that something of a shop was touched.
+    pub(crate) fn stir(&mut self, place: u32, shop: &Shop) {
+        if shop.windows.watch.is_touched() && self.stirred.last() != Some(&place) {
+            self.stirred.push(place);
+        }
+    }
+
+    /// Evaluates what is due before `clock` (ms), at its moments.
+    pub(crate) fn advance(
+        &mut self,
+        clock: i64,
+        shops: &mut [Shop],
+        constants: &Constants,
+        policies: &Policies,
+        horizon: Horizon,
+        out: &mut Output,
+    ) {
+        if self.clock.is_some_and(|before| clock <= before) {
+            return;
+        }
+        let first = up_to(self.clock.unwrap_or(clock), constants.alert_step_ms);
+        for place in std::mem::take(&mut self.stirred) {
+            if let Some(shop) = shops.get_mut(place as usize) {
+                self.plan_touched(place, shop, first, constants);
+            }
+        }
+        while let Some(entry) = self.items.first_entry().filter(|e| *e.key() < clock) {
+            let (t, items) = entry.remove_entry();
+            let mut rows = Vec::new();
+            for (place, items) in by_shop(items) {
+                let Some(shop) = shops.get_mut(place as usize) else { continue };
+                let cx = Context {
+                    constants,
+                    policy: policies.of(&shop.id),
+                    horizon,
+                };
+                self.evaluate(t, place, shop, items, &cx, &mut rows);
+            }
+            rows.sort_by(|a, b| key(a).cmp(&key(b)));
+            for mut row in rows {
+                row.stamp.position = out.position();
+                row.stamp.published_at = out.now();
+                out.rows.alerts.push(row);
+            }
+        }
+        self.clock = Some(clock);
+    }
+
+    fn evaluate(&mut self, t: i64, place: u32, shop: &mut Shop, mut items: Vec<Item>, cx: &Context<'_>, rows: &mut Vec<AlertRow>) {
+        if items.iter().any(|i| i.2 == Pace::Expiry) {
+            shop.windows.watch.take_due(SHOP, Pace::Expiry, t);
+            if let Some(next) = shop.expire(t, cx) {
+                self.put(place, shop, SHOP, Pace::Expiry, next);
+            }
+            // Whose wait is over is evaluated at this very moment.
+            shop.windows.watch.take_touched(|scope, pace| {
+                if pace == Pace::Step && !items.contains(&(place, scope, pace)) {
+                    items.push((place, scope, pace));
+                }
+            });
+            for (_, scope, pace) in items.iter().filter(|i| i.2 != Pace::Expiry) {
+                shop.windows.watch.plan(*scope, *pace, t);
+            }
+        }
+        let mut said: Vec<Said> = Vec::new();
+        for (_, scope, pace) in items {
+            if pace == Pace::Expiry || !shop.windows.watch.take_due(scope, pace, t) {
+                continue;
+            }
+            let next = shop.evaluate(t, scope, pace, cx, &mut said);
+            if next != i64::MAX {
+                self.put(place, shop, scope, pace, next);
+            }
+        }
+        rows.extend(said.into_iter().map(|said| shop.alert_row(t, &said, cx)));
+    }
+
+    fn plan_touched(&mut self, place: u32, shop: &mut Shop, first: i64, constants: &Constants) {
+        let mut touched: Vec<(Agent, Pace)> = Vec::new();
+        shop.windows.watch.take_touched(|scope, pace| touched.push((scope, pace)));
+        for (scope, pace) in touched {
+            let at = match pace {
+                Pace::Step => first,
+                Pace::Minute => up_to(first, MINUTE_MS),
+                Pace::Expiry => match shop.windows.watch.next_end() {
+                    Some(end) => up_to(end, constants.alert_step_ms).max(first),
+                    None => continue,
+                },
+            };
+            self.put(place, shop, scope, pace, at);
+        }
+    }
+
+    fn put(&mut self, place: u32, shop: &mut Shop, scope: Agent, pace: Pace, at: i64) {
+        if shop.windows.watch.plan(scope, pace, at) {
+            self.items.entry(at).or_default().push((place, scope, pace));
+        }
+    }
+}
+
+/// Rows of one moment come in the order of the bytes of shop, rule and agent, the shop's own first.
+fn key(row: &AlertRow) -> (&str, &str, &str) {
+    (&row.shop_id, row.rule.name(), row.agent_id.as_deref().unwrap_or(""))
+}
+
+fn by_shop(items: Vec<Item>) -> BTreeMap<u32, Vec<Item>> {
+    let mut shops: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
+    for item in items {
+        shops.entry(item.0).or_default().push(item);
+    }
+    shops
+}

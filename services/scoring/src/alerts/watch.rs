@@ -1,0 +1,393 @@
+//! What the alert rules and the live figures ask of a shop, kept up to date by every change: who waits, the last hour's rounds,
+//! refunds and orders by minute, what is notable.
+//!
+//! Always holds: everything here is a sum or a set of what contributes at this moment; what is taken back leaves no trace,
+//! but in the two lists of notable things, which are bounded and for people only.
+
+use super::sliding::Sliding;
+use super::track::{Track, in_hours};
+use super::waits::WaitSet;
+use crate::machine::{Agent, Round, Rules, SHOP};
+use peakdesk_model::alert::Rule;
+use peakdesk_model::table::Outcome;
+use peakdesk_model::time::{MINUTE_MS, SECOND_MS};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longer than any day: the conversion's sum loses nothing by age.
+const NEVER_MIN: i64 = 1 << 40;
+/// Rounds answered later than this are notable.
+const NOTABLE_MS: i64 = 30 * SECOND_MS;
+/// Notable things kept per agent.
+const NOTABLE_MAX: usize = 200;
+
+/// The minute that holds `t`.
+pub(super) fn minute(t: i64) -> i64 {
+    t.div_euclid(MINUTE_MS)
+}
+
+/// Which rules of a scope are to be evaluated: those of every step, or those of full minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Pace {
+    /// At multiples of the alert step.
+    Step,
+    /// At full minutes.
+    Minute,
+    /// What has an end of its own (deadlines) is to be closed.
+    Expiry,
+}
+
+/// An open wait or question of a buyer, as the rules see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Customer clock (ms).
+    pub t0: i64,
+    /// Agent clock, or since when the question lies in the queue (ms).
+    pub a0: i64,
+    /// Who is waited for; [`SHOP`] for a question in the queue.
+    pub owner: Agent,
+    /// Until when it may be answered (ms).
+    pub deadline: i64,
+    /// The deadline is over: nobody waits any more.
+    pub over: bool,
+}
+
+/// A round that was answered late or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notable {
+    /// When it was answered or handed over (ms).
+    pub ended_at: Option<i64>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What is watched of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentWatch {
+    /// Open waits by a0.
+    pub waits: WaitSet,
+    /// By a0: rounds, those replied within 180 s.
+    pub(super) rate: Sliding,
+    /// By ended_at: replied rounds, their latency (ms).
+    pub(super) slow: Sliding,
+    /// By first message: inquiry buyers, those of them who paid on the day.
+    pub(super) conversion: Sliding,
+    /// Late and unanswered rounds by `(a0, t0, buyer)`; the newest only.
+    pub notable: BTreeMap<(i64, i64, u32), Notable>,
+    /// Credited orders by `(created or paid at, order)`; the newest only.
+    pub credited: BTreeSet<(i64, u32)>,
+    pub(super) tracks: [Track; Rule::ALL.len()],
+    pub(super) due: [i64; 2],
+    touched: u8,
+    /// Something that the live figures show has changed.
+    pub live: bool,
+}
+
+impl Default for AgentWatch {
+    fn default() -> Self {
+        AgentWatch {
+            waits: WaitSet::default(),
+            rate: Sliding::new(63, 3),
+            slow: Sliding::new(5, 0),
+            conversion: Sliding::new(NEVER_MIN, 60),
+            notable: BTreeMap::new(),
+            credited: BTreeSet::new(),
+            tracks: [Track::Idle; Rule::ALL.len()],
+            due: [i64::MAX; 2],
+            touched: 0,
+            live: false,
+        }
+    }
+}
+
+/// What is watched of a shop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    agents: Vec<AgentWatch>,
+    /// Questions in the queue by qa.
+    pub queue: WaitSet,
+    /// Open waits and questions.
+    pub all: WaitSet,
+    /// By t0: chains, those replied within 300 s.
+    pub(super) chains: Sliding,
+    /// By succeeded_at: refunds.
+    pub(super) refunds: Sliding,
+    pub(super) refunds_before: Sliding,
+    /// By paid_at: orders.
+    pub(super) orders: Sliding,
+    /// Refund requests that are neither granted nor refused, by requested_at.
+    pub requests: WaitSet,
+    /// The same again, for those past the promise.
+    pub overdue: WaitSet,
+    /// The last refunds that succeeded: `(succeeded_at, fen)`.
+    pub(super) last_refunds: BTreeSet<(i64, u32)>,
+    /// What ends by itself: `(end, is a request, since, buyer or refund)`.
+    pub(super) ends: BTreeSet<(i64, bool, i64, u32)>,
+    pub(super) tracks: [Track; Rule::ALL.len()],
+    pub(super) due: [i64; 3],
+    touched: u8,
+    touched_agents: Vec<Agent>,
+    /// The buyer whose chat is being read.
+    subject: u32,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch {
+            agents: Vec::new(),
+            queue: WaitSet::default(),
+            all: WaitSet::default(),
+            chains: Sliding::new(20, 5),
+            refunds: Sliding::new(60, 0),
+            refunds_before: Sliding::new(25 * 60, 60),
+            orders: Sliding::new(60, 0),
+            requests: WaitSet::default(),
+            overdue: WaitSet::default(),
+            last_refunds: BTreeSet::new(),
+            ends: BTreeSet::new(),
+            tracks: [Track::Idle; Rule::ALL.len()],
+            due: [i64::MAX; 3],
+            touched: 0,
+            touched_agents: Vec::new(),
+            subject: 0,
+        }
+    }
+}
+
+fn bit(pace: Pace) -> u8 {
+    1 << pace as u8
+}
+
+impl Watch {
+    /// The agent's part, made where there is none.
+    pub fn agent(&mut self, agent: Agent) -> &mut AgentWatch {
+        let at = agent as usize;
+        if at >= self.agents.len() {
+            self.agents.resize_with(at + 1, AgentWatch::default);
+        }
+        &mut self.agents[at]
+    }
+
+    /// The agent's part, if there is one.
+    pub fn agent_if(&self, agent: Agent) -> Option<&AgentWatch> {
+        self.agents.get(agent as usize)
+    }
+
+    /// Whose chat is being read: late rounds are noted for this buyer.
+    pub fn about(&mut self, buyer: u32) {
+        self.subject = buyer;
+    }
+
+    /// Says that rules of a scope may say something else now.
+    pub(super) fn touch(&mut self, scope: Agent, pace: Pace) {
+        if scope == SHOP {
+            self.touched |= bit(pace);
+            return;
+        }
+        let agent = self.agent(scope);
+        let first = agent.touched == 0;
+        agent.touched |= bit(pace);
+        if first {
+            self.touched_agents.push(scope);
+        }
+    }
+
+    /// What was touched since it was last asked.
+    pub fn take_touched(&mut self, mut each: impl FnMut(Agent, Pace)) {
+        let mut tell = |scope, bits: u8| {
+            for pace in [Pace::Step, Pace::Minute, Pace::Expiry] {
+                if bits & bit(pace) != 0 {
+                    each(scope, pace);
+                }
+            }
+        };
+        tell(SHOP, std::mem::take(&mut self.touched));
+        for agent in std::mem::take(&mut self.touched_agents) {
+            tell(agent, std::mem::take(&mut self.agent(agent).touched));
+        }
+    }
+
+    /// Whether anything was touched.
+    pub fn is_touched(&self) -> bool {
+        self.touched != 0 || !self.touched_agents.is_empty()
+    }
+
+    /// Brings `due` forward for a scope; `false` if it is to be evaluated by then anyway.
+    pub fn plan(&mut self, scope: Agent, pace: Pace, at: i64) -> bool {
+        let due = match scope {
+            SHOP => self.due.get_mut(pace as usize),
+            _ => self.agent(scope).due.get_mut(pace as usize),
+        };
+        match due {
+            Some(due) if at < *due => {
+                *due = at;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether what was planned for `at` is still planned; it is not any more then.
+    pub fn take_due(&mut self, scope: Agent, pace: Pace, at: i64) -> bool {
+        let due = match scope {
+            SHOP => self.due.get_mut(pace as usize),
+            _ => self.agent(scope).due.get_mut(pace as usize),
+        };
+        match due {
+            Some(due) if *due == at => {
+                *due = i64::MAX;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Adds (1) or takes back (-1) a closed round.
+    pub fn round(&mut self, rules: &Rules<'_>, round: &Round, sign: i64) {
+        if let Some(agent) = round.agent
+            && round.outcome != Outcome::Moved
+        {
+            let latency = round.latencies().map(|l| l.1);
+            let (subject, counts) = (self.subject, in_hours(rules, round.a0));
+            let watch = self.agent(agent);
+            if counts {
+                let hit = latency.is_some_and(|l| l <= 180 * SECOND_MS);
+                watch.rate.add(minute(round.a0), [sign, if hit { sign } else { 0 }]);
+                if let (Some(latency), Some(end)) = (latency, round.ended_at) {
+                    watch.slow.add(minute(end), [sign, sign * latency]);
+                }
+            }
+            if latency.is_none_or(|l| l > NOTABLE_MS) {
+                let key = (round.a0, round.t0, subject);
+                if sign > 0 {
+                    let notable = Notable {
+                        ended_at: round.ended_at,
+                        outcome: round.outcome,
+                    };
+                    watch.notable.insert(key, notable);
+                    if watch.notable.len() > NOTABLE_MAX {
+                        watch.notable.pop_first();
+                    }
+                } else {
+                    watch.notable.remove(&key);
+                }
+            }
+            watch.live = true;
+            self.touch(agent, Pace::Minute);
+        }
+        if round.ends_chain() && in_hours(rules, round.t0) {
+            let hit = round.latencies().is_some_and(|l| l.0 <= 300 * SECOND_MS);
+            self.chains.add(minute(round.t0), [sign, if hit { sign } else { 0 }]);
+            self.touch(SHOP, Pace::Minute);
+        }
+    }
+
+    /// Replaces a buyer's open wait or question by another.
+    pub fn replace_wait(&mut self, rules: &Rules<'_>, buyer: u32, was: Option<Watched>, is: Option<Watched>) {
+        for (watched, sign) in [(was, -1), (is, 1)] {
+            let Some(w) = watched else { continue };
+            if w.owner != SHOP && in_hours(rules, w.a0) {
+                self.agent(w.owner).rate.add(minute(w.a0), [sign, 0]);
+            }
+            if in_hours(rules, w.t0) {
+                self.chains.add(minute(w.t0), [sign, 0]);
+            }
+            self.touch(w.owner, Pace::Minute);
+            self.touch(SHOP, Pace::Minute);
+            if !w.over {
+                self.count_wait(buyer, &w, sign > 0);
+            }
+        }
+    }
+
+    /// Counts a wait or question among those that are open, or not any more.
+    pub(super) fn count_wait(&mut self, buyer: u32, w: &Watched, open: bool) {
+        let set = if w.owner == SHOP {
+            &mut self.queue
+        } else {
+            &mut self.agent(w.owner).waits
+        };
+        let end = (w.deadline, false, w.a0, buyer);
+        if open {
+            set.insert(w.a0, buyer);
+            self.all.insert(w.a0, buyer);
+            self.ends.insert(end);
+        } else {
+            set.remove(w.a0, buyer);
+            self.all.remove(w.a0, buyer);
+            self.ends.remove(&end);
+        }
+        if w.owner != SHOP {
+            self.agent(w.owner).live = true;
+            self.touch(w.owner, Pace::Step);
+        }
+        self.touch(SHOP, Pace::Step);
+        self.touch(SHOP, Pace::Expiry);
+    }
+
+    /// Adds (1) or takes back (-1) an inquiry buyer of an agent, by first message (ms).
+    pub fn inquiry(&mut self, agent: Agent, first_at: i64, paid: bool, sign: i64) {
+        let watch = self.agent(agent);
+        watch.conversion.add(minute(first_at), [sign, if paid { sign } else { 0 }]);
+        watch.live = true;
+        self.touch(agent, Pace::Minute);
+    }
+
+    /// Adds (1) or takes back (-1) a paid order.
+    pub fn order(&mut self, paid_at: i64, sign: i64) {
+        self.orders.add(minute(paid_at), [sign, 0]);
+        self.touch(SHOP, Pace::Minute);
+    }
+
+    /// Adds (1) or takes back (-1) a refund that succeeded.
+    pub fn refund(&mut self, succeeded_at: i64, sign: i64) {
+        self.refunds.add(minute(succeeded_at), [sign, 0]);
+        self.refunds_before.add(minute(succeeded_at), [sign, 0]);
+        self.touch(SHOP, Pace::Minute);
+    }
+
+    /// Notes which refund succeeded, for people.
+    pub(crate) fn note_refund(&mut self, succeeded_at: i64, refund: u32) {
+        self.last_refunds.insert((succeeded_at, refund));
+        if self.last_refunds.len() > NOTABLE_MAX {
+            self.last_refunds.pop_first();
+        }
+    }
+
+    /// Adds or takes out a refund request that waits, kept until `end` (ms).
+    pub fn request(&mut self, refund: u32, requested_at: i64, end: i64, open: bool) {
+        let entry = (end, true, requested_at, refund);
+        if open {
+            self.requests.insert(requested_at, refund);
+            self.overdue.insert(requested_at, refund);
+            self.ends.insert(entry);
+        } else {
+            self.requests.remove(requested_at, refund);
+            self.overdue.remove(requested_at, refund);
+            self.ends.remove(&entry);
+        }
+        self.touch(SHOP, Pace::Step);
+        self.touch(SHOP, Pace::Expiry);
+    }
+
+    /// When the first thing ends by itself (ms): the first moment at which it is over.
+    pub(super) fn next_end(&self) -> Option<i64> {
+        self.ends
+            .first()
+            .map(|(end, is_request, ..)| if *is_request { *end } else { end + 1 })
+    }
+
+    /// Notes that an order is credited to an agent, or is not any more.
+    pub fn credit(&mut self, agent: Agent, at: i64, order: u32, holds: bool) {
+        let watch = self.agent(agent);
+        if holds {
+            watch.credited.insert((at, order));
+            if watch.credited.len() > NOTABLE_MAX {
+                watch.credited.pop_first();
+            }
+        } else {
+            watch.credited.remove(&(at, order));
+        }
+        watch.live = true;
+    }
+}
