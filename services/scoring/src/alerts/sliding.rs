@@ -4,6 +4,9 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// A span that begins this many minutes before the present has no beginning: nothing leaves it by age.
+pub const ENDLESS: i64 = 1 << 40;
+
 /// The sum of two figures over the minutes `[at − to, at − from)`, where `at` is the minute it was last moved to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sliding {
@@ -76,7 +79,7 @@ impl Sliding {
     /// The first minute after the present one at which the sum will be another if nothing is added.
     pub fn next_change(&self) -> Option<i64> {
         let enters = self.buckets.range(self.at - self.from..).next().map(|(m, _)| m + self.from + 1);
-        let leaves = self.buckets.keys().next().map(|m| m + self.to + 1);
+        let leaves = self.buckets.keys().next().filter(|_| self.to < ENDLESS).map(|m| m + self.to + 1);
         enters.into_iter().chain(leaves).min()
     }
 }

@@ -4,7 +4,7 @@
 //! Always holds: everything here is a sum or a set of what contributes at this moment; what is taken back leaves no trace,
 //! but in the two lists of notable things, which are bounded and for people only.
 
-use super::sliding::Sliding;
+use super::sliding::{ENDLESS, Sliding};
 use super::track::{Track, in_hours};
 use super::waits::WaitSet;
 use crate::machine::{Agent, Round, Rules, SHOP};
@@ -14,8 +14,6 @@ use peakdesk_model::time::{MINUTE_MS, SECOND_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Longer than any day: the conversion's sum loses nothing by age.
-const NEVER_MIN: i64 = 1 << 40;
 /// Rounds answered later than this are notable.
 const NOTABLE_MS: i64 = 30 * SECOND_MS;
 /// Notable things kept per agent.
@@ -89,7 +87,7 @@ impl Default for AgentWatch {
             waits: WaitSet::default(),
             rate: Sliding::new(63, 3),
             slow: Sliding::new(5, 0),
-            conversion: Sliding::new(NEVER_MIN, 60),
+            conversion: Sliding::new(ENDLESS, 60),
             notable: BTreeMap::new(),
             credited: BTreeSet::new(),
             tracks: [Track::Idle; Rule::ALL.len()],
