@@ -12,7 +12,12 @@ pub struct RunOn {
     /// Where it stands (ms); never falls.
     clock: Option<i64>,
     at_end: bool,
+    /// When it was last seen to be at its end (wall time, ms).
+    end_seen: Option<i64>,
 }
+
+/// Under a steady stream the end of a partition is seen again and again, but not at every moment.
+const END_PATIENCE_MS: i64 = 5_000;
 
 impl RunOn {
     /// A clock that stood at `clock` at the wall time `wall` (ms). It runs on when the end of the partition is seen again.
@@ -21,6 +26,7 @@ impl RunOn {
             base: clock.map(|c| (c, wall)),
             clock,
             at_end: false,
+            end_seen: None,
         }
     }
 
@@ -45,6 +51,12 @@ impl RunOn {
             self.base = arrival.map(|a| (a, wall));
         }
         self.at_end = true;
+        self.end_seen = Some(wall);
+    }
+
+    /// Whether it is read to its end, or was a moment ago.
+    pub fn caught_up(&self, wall: i64) -> bool {
+        self.at_end || self.end_seen.is_some_and(|seen| wall - seen <= END_PATIENCE_MS)
     }
 
     /// Lets the clock run on to the wall time `wall` (ms); where it stands then.

@@ -432,6 +432,7 @@ impl Worker<'_> {
                 self.member.resume(self.name, lane.partition.partition)?;
             }
         }
+        self.router.set_caught_up(self.lanes.iter().all(|lane| lane.run_on.caught_up(wall)));
         for log_partition in 0..self.router.log_partitions() {
             self.send(log_partition)?;
         }

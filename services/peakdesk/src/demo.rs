@@ -83,6 +83,9 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
     let own = [
         (&config.topics.shop_log, LOG_PARTITIONS),
         (&config.topics.results, LOG_PARTITIONS),
+        (&config.topics.alerts, LOG_PARTITIONS),
+        (&config.topics.live, LOG_PARTITIONS),
+        (&config.topics.acknowledgements, 1),
         (&config.topics.dead_letters, LETTER_PARTITIONS),
     ];
     let inputs = counts.iter().map(|(topic, n)| (&config.topics.input(*topic).name, *n));
@@ -185,7 +188,7 @@ fn night(
 ) -> anyhow::Result<Option<SimTotals>> {
     wait_for(around, JOIN_PATIENCE, "the roles to find each other", |seen| {
         seen.count("peakdesk_scorer_now_milliseconds") == LOG_PARTITIONS as usize
-            && seen.count("peakdesk_warehouse_pending_rows") == LOG_PARTITIONS as usize
+            && seen.count("peakdesk_warehouse_pending_rows") == 2 * LOG_PARTITIONS as usize
             && seen.sum("peakdesk_intake_source_partitions")
                 == f64::from(sim.partitions.chat + sim.partitions.orders + sim.partitions.refunds)
     })?;

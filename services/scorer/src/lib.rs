@@ -1,14 +1,18 @@
-//! The scorer role: reads the shop log, folds it, and writes what follows to the results topic.
+//! The scorer role: reads the shop log, folds it, and writes what follows.
 //!
 //! ```text
-//! shop log (one partition) ─► frame ─► fold ─► rows ─► results (the same partition), with the span of positions they cover
+//! shop log (one partition) ─► frame ─► fold ─┬─► rows ─► results (the same partition), with the span of positions they cover
+//!                                            ├─► transitions ─► alerts, the same way but at once
+//!                                            └─► newest figures ─► live, best effort
 //! ```
 //!
 //! A worker thread owns a consumer, a producer and the folds of the partitions assigned to it (shared nothing). A partition
 //! that is taken over is folded from its beginning: the results are the same as before, at the same positions, and their
 //! readers know them as repeats. Two scorers on one partition write the same twice.
 //!
-//! Not here yet: checkpoints, so taking over a long log takes as long as folding it; alerts and live figures.
+//! Not here yet: checkpoints, so taking over a long log takes as long as folding it.
+
+mod live;
 
 use arrow::array::RecordBatch;
 use peakdesk_log::client;
@@ -36,6 +40,10 @@ use std::time::{Duration, Instant};
 const MESSAGE_ROWS_MAX: usize = 1_000;
 /// Rows that wait at most this long for more of them.
 const EMIT_EVERY: Duration = Duration::from_millis(200);
+/// Without any alert its topic is told this often how far the log has come.
+const ALERTS_EVERY: Duration = Duration::from_secs(1);
+/// A partition of the log whose end was seen so lately is read to its end.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,6 +67,10 @@ pub struct ScorerMetrics {
     events: IntCounterVec,
     frames: IntCounter,
     rows: IntCounter,
+    alerts: IntCounterVec,
+    live: IntCounter,
+    live_failures: IntCounter,
+    caught_up: IntGaugeVec,
     now_ms: IntGaugeVec,
     complete_until_ms: IntGaugeVec,
     state: IntGaugeVec,
@@ -75,6 +87,21 @@ impl ScorerMetrics {
             )?,
             frames: metrics.counter("scorer_frames_total", "Frames folded, ticks included.")?,
             rows: metrics.counter("scorer_rows_total", "Rows written to the results.")?,
+            alerts: metrics.counter_vec(
+                "scorer_alert_transitions_total",
+                "Transitions of alerts written, by rule and kind.",
+                &["rule", "kind"],
+            )?,
+            live: metrics.counter("scorer_live_messages_total", "Live figures written.")?,
+            live_failures: metrics.counter(
+                "scorer_live_failures_total",
+                "Times live figures could not be written; the next ones replace them.",
+            )?,
+            caught_up: metrics.int_gauge_vec(
+                "scorer_caught_up",
+                "1 while sources and log are read to their ends, else 0.",
+                &["partition"],
+            )?,
             now_ms: metrics.int_gauge_vec(
                 "scorer_now_milliseconds",
                 "Newest log time seen, since the Unix epoch.",
@@ -108,8 +135,9 @@ impl ScorerMetrics {
         }
     }
 
-    fn show(&self, partition: i32, fold: &Fold) {
+    fn show(&self, partition: i32, fold: &Fold, caught_up: bool) {
         let label = partition.to_string();
+        self.caught_up.with_label_values(&[&label]).set(i64::from(caught_up));
         self.now_ms.with_label_values(&[&label]).set(fold.now());
         self.complete_until_ms
             .with_label_values(&[&label])
@@ -136,6 +164,7 @@ impl ScorerMetrics {
     fn forget(&self, partition: i32) {
         let label = partition.to_string();
         // A gauge that was never set cannot be removed; nothing is lost then.
+        let _ = self.caught_up.remove_label_values(&[&label]);
         let _ = self.now_ms.remove_label_values(&[&label]);
         let _ = self.complete_until_ms.remove_label_values(&[&label]);
         for kind in ["shops", "buyers", "orders", "refunds", "windows"] {
@@ -162,15 +191,40 @@ pub struct Shared {
 struct Partition {
     fold: Fold,
     next: i64,
+    rows: Stream,
+    alerts: Stream,
+    /// When the end of the log was last seen.
+    end_seen: Option<Instant>,
+    counted: Counts,
+}
+
+impl Partition {
+    fn caught_up(&self) -> bool {
+        self.end_seen.is_some_and(|at| at.elapsed() <= END_PATIENCE) && self.fold.caught_up()
+    }
+}
+
+/// Rows that go to one topic, and up to where they are told.
+struct Stream {
     rows: Rows,
     told: LogPosition,
     emitted_at: Instant,
-    counted: Counts,
+}
+
+impl Stream {
+    fn from(offset: i64) -> Self {
+        Stream {
+            rows: Rows::default(),
+            told: LogPosition::start_of(offset),
+            emitted_at: Instant::now(),
+        }
+    }
 }
 
 struct Worker<'s> {
     shared: &'s Shared,
     delivery: Delivery,
+    live: live::Teller<'s>,
     partitions: BTreeMap<i32, Partition>,
     shown_at: Instant,
 }
@@ -184,6 +238,7 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
     let mut worker = Worker {
         shared,
         delivery,
+        live: live::Teller::new(shared)?,
         partitions: BTreeMap::new(),
         shown_at: Instant::now(),
     };
@@ -191,10 +246,17 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
         heartbeat.beat();
         let polled = member.poll(POLL)?;
         worker.change(member.changes()?);
-        if let Polled::Message(message) = &polled {
-            worker.read(message)?;
+        match &polled {
+            Polled::Message(message) => worker.read(message)?,
+            Polled::End(number) => {
+                if let Some(partition) = worker.partitions.get_mut(number) {
+                    partition.end_seen = Some(Instant::now());
+                }
+            }
+            Polled::Nothing => {}
         }
         worker.emit_waiting(false)?;
+        worker.live.tell(&mut worker.partitions);
     }
     worker.emit_waiting(true)?;
     Ok(worker.delivery.flush(FLUSH_PATIENCE)?)
@@ -210,9 +272,9 @@ impl Worker<'_> {
                         let partition = Partition {
                             fold: Fold::new(self.shared.constants.clone()),
                             next: start.offset,
-                            rows: Rows::default(),
-                            told: LogPosition::start_of(start.offset),
-                            emitted_at: Instant::now(),
+                            rows: Stream::from(start.offset),
+                            alerts: Stream::from(start.offset),
+                            end_seen: None,
                             counted: Counts::default(),
                         };
                         self.partitions.insert(start.partition, partition);
@@ -248,7 +310,12 @@ impl Worker<'_> {
             .fold
             .apply(offset, &frame.head, frame.events(), &self.shared.policies, &mut out);
         partition.next = offset + 1;
-        partition.rows.append(out.rows);
+        for row in &out.rows.alerts {
+            let labels = [row.rule.name(), row.kind.name()];
+            self.shared.metrics.alerts.with_label_values(&labels).inc();
+        }
+        partition.alerts.rows.alerts.append(&mut out.rows.alerts);
+        partition.rows.rows.append(out.rows);
         let counts = partition.fold.counts();
         self.shared.metrics.count(&counts.since(&partition.counted));
         partition.counted = counts;
@@ -261,46 +328,60 @@ impl Worker<'_> {
         self.delivery.poll();
         self.delivery.check()?;
         for (number, partition) in &mut self.partitions {
-            let due = partition.rows.len() >= MESSAGE_ROWS_MAX || partition.emitted_at.elapsed() >= EMIT_EVERY;
-            if (due || all) && partition.told < LogPosition::start_of(partition.next) {
-                emit(self.shared, &mut self.delivery, *number, partition)?;
+            let end = Span {
+                log_partition: *number,
+                from: LogPosition::start_of(partition.next),
+                to: LogPosition::start_of(partition.next),
+                log_time_ms: partition.fold.now(),
+                complete_until_ms: partition.fold.complete_until(),
+                caught_up: partition.caught_up(),
+            };
+            let topics = &self.shared.config.topics;
+            let rows = &mut partition.rows;
+            if all || rows.rows.len() >= MESSAGE_ROWS_MAX || rows.emitted_at.elapsed() >= EMIT_EVERY {
+                self.shared.metrics.rows.inc_by(rows.rows.len() as u64);
+                emit(&mut self.delivery, &topics.results, rows, end)?;
+            }
+            let alerts = &mut partition.alerts;
+            if all || !alerts.rows.is_empty() || alerts.emitted_at.elapsed() >= ALERTS_EVERY {
+                emit(&mut self.delivery, &topics.alerts, alerts, end)?;
             }
         }
         if self.shown_at.elapsed() >= Duration::from_secs(1) {
             self.shown_at = Instant::now();
             self.partitions
                 .iter()
-                .for_each(|(number, p)| self.shared.metrics.show(*number, &p.fold));
+                .for_each(|(number, p)| self.shared.metrics.show(*number, &p.fold, p.caught_up()));
         }
         Ok(())
     }
 }
 
-fn emit(shared: &Shared, delivery: &mut Delivery, number: i32, partition: &mut Partition) -> Result<(), ScorerError> {
-    let rows = std::mem::take(&mut partition.rows);
-    shared.metrics.rows.inc_by(rows.len() as u64);
-    let end = LogPosition::start_of(partition.next);
-    for (from, to, batches) in cut(&rows.to_batches(number)?, partition.told, end) {
+/// Writes what waits in a stream as messages, the last of which ends at `end`.
+fn emit(delivery: &mut Delivery, topic: &str, stream: &mut Stream, end: Span) -> Result<(), ScorerError> {
+    if stream.told >= end.to {
+        return Ok(());
+    }
+    let rows = std::mem::take(&mut stream.rows);
+    for (from, to, batches) in cut(&rows.to_batches(end.log_partition)?, stream.told, end.to) {
+        let log_time_ms = if to == end.to { end.log_time_ms } else { i64::MIN };
         let span = Span {
-            log_partition: number,
             from,
             to,
-            log_time_ms: if to == end { partition.fold.now() } else { i64::MIN },
-            complete_until_ms: partition.fold.complete_until(),
-            caught_up: false,
+            log_time_ms,
+            ..end
         };
         let bytes = results::encode(&span, &batches)?;
-        let topic = &shared.config.topics.results;
         delivery.send(Outgoing {
             topic,
-            partition: number,
+            partition: end.log_partition,
             key: None,
             payload: Some(&bytes),
             headers: None,
         })?;
     }
-    partition.told = end;
-    partition.emitted_at = Instant::now();
+    stream.told = end.to;
+    stream.emitted_at = Instant::now();
     Ok(())
 }
 

@@ -260,8 +260,8 @@ impl OrderFact {
             }
         }
         let Some(paid_at) = self.paid_at() else { return };
-        windows.watch.order(paid_at, sign);
         let amount = self.amount_fen().unwrap_or(0);
+        windows.watch.order(rules, paid_at, amount, sign);
         for scope in [Some(SHOP), self.credit.agent()].into_iter().flatten() {
             windows.add_hour_day(
                 rules,

@@ -222,6 +222,11 @@ impl Shop {
                 continue;
             }
             self.replace_order_fact(was, is, cx);
+            for (fact, holds) in [(was, false), (is, true)] {
+                if let Some((f, agent)) = fact.and_then(|f| Some((f, f.credit.agent()?))) {
+                    self.windows.watch.credit(agent, f.paid_at().unwrap_or(f.created_at), order, holds);
+                }
+            }
             buyers.extend([was, is].into_iter().flatten().map(|f| f.buyer));
         }
         let agents: SmallVec<[(bool, Option<u32>); 1]> = facts

@@ -13,6 +13,7 @@
 //! Not here: which partition is read where, checkpoints, set-aside of shops on which the fold panics.
 
 use crate::alerts::Agenda;
+use crate::live::{LiveValue, Telling};
 use crate::output::{Counts, Horizon, Output, Timer};
 use crate::policy::{Constants, Policies, Policy};
 use crate::shop::{Context, Shop};
@@ -44,9 +45,10 @@ pub struct Fold {
     horizon: Horizon,
     timers: BTreeMap<i64, Vec<(u32, Timer)>>,
     agenda: Agenda,
-    /// The newest wall time of an intake (ms), and at which of them each clock last moved.
+    /// The newest wall time of an intake (ms); at which of them each clock last moved, and whether its intake had caught up
+    /// when it last spoke.
     wall: i64,
-    moved: BTreeMap<(Topic, i32), i64>,
+    moved: BTreeMap<(Topic, i32), (i64, bool)>,
     expected_since: Option<i64>,
     counts: Counts,
 }
@@ -129,6 +131,32 @@ impl Fold {
         size
     }
 
+    /// Tells where every shop stands, and what has changed of agents and minutes since this was last called; details of
+    /// agents only where wished. Nothing that is published depends on it.
+    pub fn tell(&mut self, details: bool, mut tell: impl FnMut(LiveValue)) {
+        let telling = Telling {
+            constants: &self.constants,
+            now: self.now,
+            details,
+        };
+        let (complete_until, caught_up) = (self.complete_until, self.caught_up());
+        for shop in &mut self.shops {
+            shop.tell(&telling, &mut |mut value| {
+                if let LiveValue::Shop(shop) = &mut value {
+                    shop.complete_until = complete_until;
+                    shop.caught_up = caught_up;
+                }
+                tell(value);
+            });
+        }
+    }
+
+    /// Whether the intakes of all source partitions had read them to their ends when they last spoke: what is said now is
+    /// about the present.
+    pub fn caught_up(&self) -> bool {
+        self.expected.is_empty() && !self.moved.is_empty() && self.moved.values().all(|m| m.1)
+    }
+
     /// The moment of the next timer (ms); without one nothing will change unless an event comes.
     pub fn next_timer_at(&self) -> Option<i64> {
         let timer = self.timers.keys().next().copied();
@@ -195,9 +223,11 @@ impl Fold {
             if let Some(clock) = range.clock {
                 let source = (range.partition.topic, range.partition.partition);
                 let known = self.clocks.entry(source).or_insert(i64::MIN);
+                let moved = self.moved.entry(source).or_insert((self.wall, false));
+                moved.1 = head.caught_up;
                 if clock > *known {
                     *known = clock;
-                    self.moved.insert(source, self.wall);
+                    moved.0 = self.wall;
                 }
             }
         }
@@ -222,7 +252,7 @@ impl Fold {
         if self.expected_since.is_some_and(waits) {
             return None;
         }
-        let moving = |source: &&(Topic, i32)| self.moved.get(source).is_some_and(|at| waits(*at));
+        let moving = |source: &&(Topic, i32)| self.moved.get(source).is_some_and(|m| waits(m.0));
         self.clocks
             .iter()
             .filter(|(source, _)| moving(source))

@@ -30,6 +30,7 @@ pub mod fold;
 mod forget;
 pub mod histogram;
 mod key;
+pub mod live;
 pub mod machine;
 mod money;
 pub mod output;

@@ -270,6 +270,9 @@ impl Windows {
         let published = block.phase != Phase::Running;
         let window = block.get_or_new(scope, grain);
         change(window);
+        if changes && grain == Grain::Day && scope != SHOP {
+            self.watch.agent(scope).live = true;
+        }
         if changes && !window.dirty {
             window.dirty = true;
             if published {
@@ -311,6 +314,7 @@ impl Windows {
     pub fn apply(&mut self, rules: &Rules<'_>, atom: &Atom, sign: i64) {
         match *atom {
             Atom::BuyerMessage { t, agent } => {
+                self.watch.add_curve(rules, t, [0, sign, 0, 0]);
                 for scope in [Some(SHOP), agent].into_iter().flatten() {
                     self.each_grain(rules, t, scope, |w| w.add(figure::BUYER_MESSAGES, sign));
                 }
@@ -337,6 +341,9 @@ impl Windows {
                 } else {
                     figure::CONSULTING_BUYERS
                 };
+                if new_to_day && scope == SHOP && !received {
+                    self.watch.add_curve(rules, t, [sign, 0, 0, 0]);
+                }
                 if new_to_hour {
                     self.add_at(Grain::Hour, rules.utc.hour_start(t), scope, &[(fig, sign)]);
                 }

@@ -1,7 +1,7 @@
 //! The warehouse role: results and dead letters from Kafka into files.
 //!
 //! ```text
-//! results (one partition) ─► span: repeat? gap? ─► slicer ─► files ─► commit: first message whose rows are not all in files
+//! results, alerts (one partition) ─► span: repeat? gap? ─► slicer ─► files ─► commit: first message whose rows are not all in files
 //! dead letters (one partition) ─► known already? ─► file ─► commit
 //! ```
 //!
@@ -69,7 +69,11 @@ impl WarehouseMetrics {
                 "warehouse_write_failures_total",
                 "Attempts to write a file that failed and are repeated.",
             )?,
-            pending: metrics.int_gauge_vec("warehouse_pending_rows", "Rows read that are in no file yet.", &["partition"])?,
+            pending: metrics.int_gauge_vec(
+                "warehouse_pending_rows",
+                "Rows read that are in no file yet.",
+                &["topic", "partition"],
+            )?,
             letters: metrics.counter("warehouse_dead_letters_total", "Dead letters written to files.")?,
         })
     }
@@ -138,10 +142,19 @@ impl BackOff {
 
 /// Runs the thread that writes results until shutdown.
 pub fn run_results(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), WarehouseError> {
+    run_rows(shared, &shared.config.topics.results, "warehouse", heartbeat)
+}
+
+/// Runs the thread that writes alerts until shutdown.
+pub fn run_alerts(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), WarehouseError> {
+    run_rows(shared, &shared.config.topics.alerts, "warehouse-alerts", heartbeat)
+}
+
+/// Writes the rows of a topic whose messages have spans.
+fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) -> Result<(), WarehouseError> {
     let config = &shared.config;
-    let topic = config.topics.results.as_str();
     let begin = Begin::Committed(Box::new(|_| true));
-    let member = Member::join(&client::consumer(&config.kafka, "warehouse"), &[topic], begin)?;
+    let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?;
     let mut partitions: BTreeMap<i32, Partition> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {
@@ -149,7 +162,7 @@ pub fn run_results(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehou
         // While the disk refuses, nothing more is read: memory stays as it is, and Kafka keeps the rest.
         if !back_off.ready() {
             shared.shutdown.wait(Duration::from_millis(100));
-            change(shared, &mut partitions, member.changes()?);
+            change(shared, topic, &mut partitions, member.changes()?);
             continue;
         }
         let polled = if back_off.until.is_some() {
@@ -157,7 +170,7 @@ pub fn run_results(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehou
         } else {
             member.poll(POLL)?
         };
-        change(shared, &mut partitions, member.changes()?);
+        change(shared, topic, &mut partitions, member.changes()?);
         let outcome = match &polled {
             Polled::Message(message) => read(shared, &mut partitions, message)?,
             _ => partitions.values_mut().try_for_each(|p| write(shared, p, Vec::new())),
@@ -175,14 +188,14 @@ pub fn run_results(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehou
             shared
                 .metrics
                 .pending
-                .with_label_values(&[&number.to_string()])
+                .with_label_values(&[topic, &number.to_string()])
                 .set(partition.slicer.pending_rows() as i64);
         }
     }
     commit(&member, topic, &mut partitions)
 }
 
-fn change(shared: &Shared, partitions: &mut BTreeMap<i32, Partition>, changes: Vec<Change>) {
+fn change(shared: &Shared, topic: &str, partitions: &mut BTreeMap<i32, Partition>, changes: Vec<Change>) {
     for change in changes {
         match change {
             Change::Assigned(starts) => {
@@ -194,7 +207,7 @@ fn change(shared: &Shared, partitions: &mut BTreeMap<i32, Partition>, changes: V
                 for (_, number) in gone {
                     partitions.remove(&number);
                     // A gauge that was never set cannot be removed.
-                    let _ = shared.metrics.pending.remove_label_values(&[&number.to_string()]);
+                    let _ = shared.metrics.pending.remove_label_values(&[topic, &number.to_string()]);
                 }
             }
         }

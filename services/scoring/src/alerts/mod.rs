@@ -19,4 +19,4 @@ mod waits;
 mod watch;
 
 pub(crate) use agenda::Agenda;
-pub(crate) use watch::{Watch, Watched};
+pub(crate) use watch::{Notable, Watch, Watched};

@@ -39,6 +39,11 @@ impl WaitSet {
         self.mature
     }
 
+    /// How many began at or before a moment; costs as much as there are.
+    pub fn count_until(&self, at: i64) -> usize {
+        self.waiting.range(..(at + 1, 0)).count()
+    }
+
     /// The first that begins after the mark last asked for.
     pub fn next(&self) -> Option<i64> {
         self.waiting.range((self.mark + 1, 0)..).next().map(|w| w.0)

@@ -10,12 +10,14 @@ use super::waits::WaitSet;
 use crate::machine::{Agent, Round, Rules, SHOP};
 use peakdesk_model::alert::Rule;
 use peakdesk_model::table::Outcome;
-use peakdesk_model::time::{MINUTE_MS, SECOND_MS};
+use peakdesk_model::time::{Day, HOUR_MS, MINUTE_MS, SECOND_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rounds answered later than this are notable.
 const NOTABLE_MS: i64 = 30 * SECOND_MS;
+/// Minutes that a curve is kept.
+const CURVE_MIN: i64 = 26 * 60;
 /// Notable things kept per agent.
 const NOTABLE_MAX: usize = 200;
 
@@ -77,8 +79,10 @@ pub struct AgentWatch {
     pub(super) tracks: [Track; Rule::ALL.len()],
     pub(super) due: [i64; 2],
     touched: u8,
-    /// Something that the live figures show has changed.
+    /// Something that the live figures show has changed since they were told, or of their details.
     pub live: bool,
+    pub(crate) detail: bool,
+    pub(crate) told_day: Option<Day>,
 }
 
 impl Default for AgentWatch {
@@ -94,6 +98,8 @@ impl Default for AgentWatch {
             due: [i64::MAX; 2],
             touched: 0,
             live: false,
+            detail: false,
+            told_day: None,
         }
     }
 }
@@ -119,6 +125,10 @@ pub struct Watch {
     pub overdue: WaitSet,
     /// The last refunds that succeeded: `(succeeded_at, fen)`.
     pub(super) last_refunds: BTreeSet<(i64, u32)>,
+    /// By minute: buyers who wrote for the first time that day, their messages, orders paid, fen.
+    curve: BTreeMap<i64, [i64; 4]>,
+    /// Hours of which it has changed since they were told (their starts).
+    curve_hours: BTreeSet<i64>,
     /// What ends by itself: `(end, is a request, since, buyer or refund)`.
     pub(super) ends: BTreeSet<(i64, bool, i64, u32)>,
     pub(super) tracks: [Track; Rule::ALL.len()],
@@ -142,6 +152,8 @@ impl Default for Watch {
             requests: WaitSet::default(),
             overdue: WaitSet::default(),
             last_refunds: BTreeSet::new(),
+            curve: BTreeMap::new(),
+            curve_hours: BTreeSet::new(),
             ends: BTreeSet::new(),
             tracks: [Track::Idle; Rule::ALL.len()],
             due: [i64::MAX; 3],
@@ -331,8 +343,36 @@ impl Watch {
         self.touch(agent, Pace::Minute);
     }
 
+    /// Adds to the curve of a shop at `t` (ms).
+    pub fn add_curve(&mut self, rules: &Rules<'_>, t: i64, figures: [i64; 4]) {
+        let at = minute(t);
+        let newest = self.curve.keys().next_back().copied().unwrap_or(at);
+        if at < newest - CURVE_MIN {
+            return;
+        }
+        let point = self.curve.entry(at).or_default();
+        point.iter_mut().zip(figures).for_each(|(to, figure)| *to += figure);
+        self.curve_hours.insert(rules.utc.hour_start(t));
+        while let Some(oldest) = self.curve.first_entry().filter(|e| *e.key() < at - CURVE_MIN) {
+            let gone = oldest.remove_entry().0 * MINUTE_MS;
+            self.curve_hours.retain(|hour| *hour > gone - HOUR_MS);
+        }
+    }
+
+    /// The hours whose curve has changed since they were last taken.
+    pub fn take_curves(&mut self) -> BTreeSet<i64> {
+        std::mem::take(&mut self.curve_hours)
+    }
+
+    /// The minutes of an hour that had anything.
+    pub fn curve_of(&self, hour: i64) -> impl Iterator<Item = (i64, [i64; 4])> {
+        let minutes = self.curve.range(minute(hour)..minute(hour + HOUR_MS));
+        minutes.filter(|(_, p)| **p != [0; 4]).map(|(m, p)| (*m, *p))
+    }
+
     /// Adds (1) or takes back (-1) a paid order.
-    pub fn order(&mut self, paid_at: i64, sign: i64) {
+    pub fn order(&mut self, rules: &Rules<'_>, paid_at: i64, fen: i64, sign: i64) {
+        self.add_curve(rules, paid_at, [0, 0, sign, sign * fen]);
         self.orders.add(minute(paid_at), [sign, 0]);
         self.touch(SHOP, Pace::Minute);
     }

@@ -179,7 +179,11 @@ const KEPT: [&str; 3] = ["id", "agents", "agent_index"];
 
 /// Places of a list that may be used again, and what is of fixed size in what the alert rules watch of a shop and its agents: spans and
 /// marks, two short lists of notable things, the conversion of the last day.
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 18] = [
+    "curve",
+    "curve_hours",
+    "detail",
+    "told_day",
     "free",
     "to",
     "from",
