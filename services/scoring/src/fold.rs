@@ -260,6 +260,15 @@ impl Fold {
             .min()
     }
 
+    /// Lets every scope be evaluated at the next moment, as if all had changed: what must change nothing, as tests show.
+    #[doc(hidden)]
+    pub fn look_at_all(&mut self) {
+        for (place, shop) in self.shops.iter_mut().enumerate() {
+            shop.windows.watch.touch_all();
+            self.agenda.stir(place as u32, shop);
+        }
+    }
+
     /// Evaluates the alert rules at every moment before `clock` (ms).
     fn alert_until(&mut self, clock: i64, policies: &Policies, out: &mut Output) {
         self.agenda

@@ -202,6 +202,17 @@ impl Watch {
         }
     }
 
+    /// Says that everything may say something else now.
+    pub fn touch_all(&mut self) {
+        for pace in [Pace::Step, Pace::Minute, Pace::Expiry] {
+            self.touch(SHOP, pace);
+        }
+        for agent in 0..self.agents.len() as Agent {
+            self.touch(agent, Pace::Step);
+            self.touch(agent, Pace::Minute);
+        }
+    }
+
     /// What was touched since it was last asked.
     pub fn take_touched(&mut self, mut each: impl FnMut(Agent, Pace)) {
         let mut tell = |scope, bits: u8| {

@@ -11,7 +11,7 @@ use peakdesk_model::frame::{FrameHead, SourceRange};
 use peakdesk_model::input::Topic;
 use peakdesk_model::position::{SourcePartition, SourcePosition};
 use peakdesk_model::table::{FIGURES, NULL, Rows, WindowRow};
-use peakdesk_model::time::{DAY_MS, UtcOffset, parse_date};
+use peakdesk_model::time::{DAY_MS, MINUTE_MS, UtcOffset, parse_date};
 use peakdesk_scoring::fold::Fold;
 use peakdesk_scoring::output::Output;
 use peakdesk_scoring::policy::{Constants, Policies, Policy};
@@ -304,8 +304,12 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(policies: Policies) -> Self {
+        Reader::with_constants(policies, Constants::default())
+    }
+
+    pub fn with_constants(policies: Policies, constants: Constants) -> Self {
         Reader {
-            fold: Fold::new(Constants::default()),
+            fold: Fold::new(constants),
             policies,
             out: Output::default(),
             offset: 0,
@@ -369,6 +373,32 @@ impl Reader {
             },
             events: Vec::new(),
         });
+    }
+
+    /// Ticks up to `until` (ms), a minute at a time, with every scope to be looked at in each. Frames in step only: a tick
+    /// says that all partitions stand there.
+    pub fn look_at_all_until(&mut self, until: i64) {
+        let mut at = self.fold.now();
+        while !self.ends.is_empty() && at < until {
+            at = ((at.div_euclid(MINUTE_MS) + 1) * MINUTE_MS).min(until);
+            self.fold.look_at_all();
+            self.offset += 10;
+            let ranges = self
+                .ends
+                .values()
+                .map(|r| SourceRange {
+                    clock: r.clock.map(|c| c.max(at)),
+                    ..*r
+                })
+                .collect();
+            let head = FrameHead {
+                ranges,
+                in_step: true,
+                ..FrameHead::default()
+            };
+            self.fold
+                .apply(self.offset, &head, std::iter::empty(), &self.policies, &mut self.out);
+        }
     }
 
     /// Lets time run on, at least `step_ms` at a time, until nothing can change any more.

@@ -9,6 +9,7 @@ mod example_refunds;
 mod example_rows;
 mod generate;
 mod kit;
+mod law_alerts;
 mod law_frames;
 mod law_history;
 mod law_set;
