@@ -1,6 +1,6 @@
 //! When which scope is evaluated next, over all shops of a log partition.
 
-use super::evaluate::{Said, up_to};
+use super::evaluate::{Moment, Said, up_to};
 use super::watch::Pace;
 use crate::machine::{Agent, SHOP};
 use crate::output::Horizon;
@@ -21,6 +21,9 @@ pub(crate) struct Agenda {
     items: BTreeMap<i64, Vec<Item>>,
     /// Shops of which something was touched since.
     stirred: Vec<u32>,
+    /// Kept for its room only.
+    #[serde(skip)]
+    touched: Vec<(Agent, Pace, i64)>,
     /// The alert clock: every moment before it is evaluated (ms).
     clock: Option<i64>,
 }
@@ -86,7 +89,7 @@ impl Agenda {
                 self.put(place, shop, SHOP, Pace::Expiry, next);
             }
             // Whose wait is over is evaluated at this very moment.
-            shop.windows.watch.take_touched(|scope, pace| {
+            shop.windows.watch.take_touched(|scope, pace, _| {
                 if pace == Pace::Step && !items.contains(&(place, scope, pace)) {
                     items.push((place, scope, pace));
                 }
@@ -96,11 +99,12 @@ impl Agenda {
             }
         }
         let mut said: Vec<Said> = Vec::new();
+        let moment = Moment::new(t, cx);
         for (_, scope, pace) in items {
             if pace == Pace::Expiry || !shop.windows.watch.take_due(scope, pace, t) {
                 continue;
             }
-            let next = shop.evaluate(t, scope, pace, cx, &mut said);
+            let next = shop.evaluate(&moment, scope, pace, &mut said);
             if next != i64::MAX {
                 self.put(place, shop, scope, pace, next);
             }
@@ -109,11 +113,13 @@ impl Agenda {
     }
 
     fn plan_touched(&mut self, place: u32, shop: &mut Shop, first: i64, constants: &Constants) {
-        let mut touched: Vec<(Agent, Pace)> = Vec::new();
-        shop.windows.watch.take_touched(|scope, pace| touched.push((scope, pace)));
-        for (scope, pace) in touched {
+        let mut touched = std::mem::take(&mut self.touched);
+        shop.windows
+            .watch
+            .take_touched(|scope, pace, from| touched.push((scope, pace, from)));
+        for (scope, pace, from) in touched.drain(..) {
             let at = match pace {
-                Pace::Step => first,
+                Pace::Step => up_to(from.max(first), constants.alert_step_ms),
                 Pace::Minute => up_to(first, MINUTE_MS),
                 Pace::Expiry => match shop.windows.watch.next_end() {
                     Some(end) => up_to(end, constants.alert_step_ms).max(first),
@@ -122,6 +128,7 @@ impl Agenda {
             };
             self.put(place, shop, scope, pace, at);
         }
+        self.touched = touched;
     }
 
     fn put(&mut self, place: u32, shop: &mut Shop, scope: Agent, pace: Pace, at: i64) {

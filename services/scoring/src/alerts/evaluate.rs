@@ -7,17 +7,13 @@
 //! Source: metric definitions, "alerts".
 
 use super::track::{Condition, Track, Transition, in_hours, next_boundary, stretch_start};
-use super::watch::{AgentWatch, Pace, Watch, minute};
+use super::watch::{AgentWatch, MANY_AGE_MS, Pace, SHOP_AGE_MS, Watch, minute};
 use crate::machine::{Agent, Rules, SHOP};
 use crate::policy::Knobs;
 use crate::shop::{Context, Shop};
 use peakdesk_model::alert::{Rule, Severity};
-use peakdesk_model::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
+use peakdesk_model::time::{HOUR_MS, MINUTE_MS};
 
-/// Waits of this age count as many.
-const MANY_AGE_MS: i64 = 30 * SECOND_MS;
-/// Waits of this age count for the shop.
-const SHOP_AGE_MS: i64 = 180 * SECOND_MS;
 /// A refund request is at risk this long before its promise is over.
 const PROMISE_MARGIN_MS: i64 = 4 * HOUR_MS;
 
@@ -40,8 +36,8 @@ pub(crate) struct Said {
     pub den: i64,
 }
 
-/// The moment of an evaluation.
-struct Moment<'a> {
+/// The moment of an evaluation, and what holds at it for a whole shop.
+pub(super) struct Moment<'a> {
     t: i64,
     step: i64,
     rules: Rules<'a>,
@@ -51,7 +47,7 @@ struct Moment<'a> {
 }
 
 impl<'a> Moment<'a> {
-    fn new(t: i64, cx: &Context<'a>) -> Self {
+    pub(super) fn new(t: i64, cx: &Context<'a>) -> Self {
         let rules = cx.rules();
         Moment {
             t,
@@ -354,7 +350,7 @@ impl Shop {
                 watch.request(who, since, end, false);
             } else if let Some(watched) = self.buyers.get_mut(who).and_then(|b| b.watched.as_mut()) {
                 watched.over = true;
-                watch.count_wait(who, watched, false);
+                watch.end_wait(who, watched);
             } else {
                 watch.ends.pop_first();
             }
@@ -362,9 +358,8 @@ impl Shop {
         None
     }
 
-    /// Evaluates the rules of a scope that are due at `t` (ms); when to look again, if nothing changes.
-    pub(crate) fn evaluate(&mut self, t: i64, scope: Agent, pace: Pace, cx: &Context<'_>, said: &mut Vec<Said>) -> i64 {
-        let moment = Moment::new(t, cx);
+    /// Evaluates the rules of a scope that are due; when to look again, if nothing changes.
+    pub(super) fn evaluate(&mut self, moment: &Moment<'_>, scope: Agent, pace: Pace, said: &mut Vec<Said>) -> i64 {
         let watch = &mut self.windows.watch;
         let next = match (pace, scope) {
             (Pace::Step, SHOP) => moment.shop_step(watch, said),

@@ -5,7 +5,7 @@
 //! but in the two lists of notable things, which are bounded and for people only.
 
 use super::sliding::{ENDLESS, Sliding};
-use super::track::{Track, in_hours};
+use super::track::{Track, in_hours, next_boundary};
 use super::waits::WaitSet;
 use crate::machine::{Agent, Round, Rules, SHOP};
 use peakdesk_model::alert::Rule;
@@ -14,6 +14,10 @@ use peakdesk_model::time::{Day, HOUR_MS, MINUTE_MS, SECOND_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Waits of this age count as many.
+pub(super) const MANY_AGE_MS: i64 = 30 * SECOND_MS;
+/// Waits of this age count for the shop.
+pub(super) const SHOP_AGE_MS: i64 = 180 * SECOND_MS;
 /// Rounds answered later than this are notable.
 const NOTABLE_MS: i64 = 30 * SECOND_MS;
 /// Minutes that a curve is kept.
@@ -78,7 +82,8 @@ pub struct AgentWatch {
     pub credited: BTreeSet<(i64, u32)>,
     pub(super) tracks: [Track; Rule::ALL.len()],
     pub(super) due: [i64; 2],
-    touched: u8,
+    /// From when on it may say something else, by pace (ms); `MAX`: it may not.
+    touched: [i64; 2],
     /// Something that the live figures show has changed since they were told, or of their details.
     pub live: bool,
     pub(crate) detail: bool,
@@ -96,7 +101,7 @@ impl Default for AgentWatch {
             credited: BTreeSet::new(),
             tracks: [Track::Idle; Rule::ALL.len()],
             due: [i64::MAX; 2],
-            touched: 0,
+            touched: [i64::MAX; 2],
             live: false,
             detail: false,
             told_day: None,
@@ -127,13 +132,14 @@ pub struct Watch {
     pub(super) last_refunds: BTreeSet<(i64, u32)>,
     /// By minute: buyers who wrote for the first time that day, their messages, orders paid, fen.
     curve: BTreeMap<i64, [i64; 4]>,
+    curve_newest: i64,
     /// Hours of which it has changed since they were told (their starts).
     curve_hours: BTreeSet<i64>,
     /// What ends by itself: `(end, is a request, since, buyer or refund)`.
     pub(super) ends: BTreeSet<(i64, bool, i64, u32)>,
     pub(super) tracks: [Track; Rule::ALL.len()],
     pub(super) due: [i64; 3],
-    touched: u8,
+    touched: [i64; 3],
     touched_agents: Vec<Agent>,
     /// The buyer whose chat is being read.
     subject: u32,
@@ -153,20 +159,20 @@ impl Default for Watch {
             overdue: WaitSet::default(),
             last_refunds: BTreeSet::new(),
             curve: BTreeMap::new(),
+            curve_newest: i64::MIN / 4,
             curve_hours: BTreeSet::new(),
             ends: BTreeSet::new(),
             tracks: [Track::Idle; Rule::ALL.len()],
             due: [i64::MAX; 3],
-            touched: 0,
+            touched: [i64::MAX; 3],
             touched_agents: Vec::new(),
             subject: 0,
         }
     }
 }
 
-fn bit(pace: Pace) -> u8 {
-    1 << pace as u8
-}
+/// At once.
+const NOW: i64 = i64::MIN;
 
 impl Watch {
     /// The agent's part, made where there is none.
@@ -190,15 +196,23 @@ impl Watch {
 
     /// Says that rules of a scope may say something else now.
     pub(super) fn touch(&mut self, scope: Agent, pace: Pace) {
-        if scope == SHOP {
-            self.touched |= bit(pace);
-            return;
-        }
-        let agent = self.agent(scope);
-        let first = agent.touched == 0;
-        agent.touched |= bit(pace);
-        if first {
-            self.touched_agents.push(scope);
+        self.touch_from(scope, pace, NOW);
+    }
+
+    /// Says that rules of a scope may say something else from a moment on (ms).
+    fn touch_from(&mut self, scope: Agent, pace: Pace, at: i64) {
+        let touched = match scope {
+            SHOP => self.touched.get_mut(pace as usize),
+            agent => {
+                let touched = &mut self.agent(agent).touched;
+                if *touched == [i64::MAX; 2] {
+                    self.touched_agents.push(agent);
+                }
+                self.agents.get_mut(agent as usize).and_then(|a| a.touched.get_mut(pace as usize))
+            }
+        };
+        if let Some(touched) = touched {
+            *touched = at.min(*touched);
         }
     }
 
@@ -213,24 +227,27 @@ impl Watch {
         }
     }
 
-    /// What was touched since it was last asked.
-    pub fn take_touched(&mut self, mut each: impl FnMut(Agent, Pace)) {
-        let mut tell = |scope, bits: u8| {
-            for pace in [Pace::Step, Pace::Minute, Pace::Expiry] {
-                if bits & bit(pace) != 0 {
-                    each(scope, pace);
+    /// What was touched since it was last asked, and from when on it counts (ms).
+    pub fn take_touched(&mut self, mut each: impl FnMut(Agent, Pace, i64)) {
+        let mut tell = |scope, touched: &[i64]| {
+            for (pace, at) in [Pace::Step, Pace::Minute, Pace::Expiry].into_iter().zip(touched) {
+                if *at != i64::MAX {
+                    each(scope, pace, *at);
                 }
             }
         };
-        tell(SHOP, std::mem::take(&mut self.touched));
-        for agent in std::mem::take(&mut self.touched_agents) {
-            tell(agent, std::mem::take(&mut self.agent(agent).touched));
+        tell(SHOP, &std::mem::replace(&mut self.touched, [i64::MAX; 3]));
+        let mut touched = std::mem::take(&mut self.touched_agents);
+        for agent in touched.drain(..) {
+            tell(agent, &std::mem::replace(&mut self.agent(agent).touched, [i64::MAX; 2]));
         }
+        // The list is filled again and again.
+        self.touched_agents = touched;
     }
 
     /// Whether anything was touched.
     pub fn is_touched(&self) -> bool {
-        self.touched != 0 || !self.touched_agents.is_empty()
+        self.touched != [i64::MAX; 3] || !self.touched_agents.is_empty()
     }
 
     /// Brings `due` forward for a scope; `false` if it is to be evaluated by then anyway.
@@ -315,35 +332,55 @@ impl Watch {
             }
             self.touch(w.owner, Pace::Minute);
             self.touch(SHOP, Pace::Minute);
-            if !w.over {
-                self.count_wait(buyer, &w, sign > 0);
+            if !w.over && sign > 0 {
+                self.begin_wait(rules, buyer, &w);
+            } else if !w.over {
+                self.end_wait(buyer, &w);
             }
         }
     }
 
-    /// Counts a wait or question among those that are open, or not any more.
-    pub(super) fn count_wait(&mut self, buyer: u32, w: &Watched, open: bool) {
-        let set = if w.owner == SHOP {
-            &mut self.queue
-        } else {
-            &mut self.agent(w.owner).waits
-        };
-        let end = (w.deadline, false, w.a0, buyer);
-        if open {
-            set.insert(w.a0, buyer);
-            self.all.insert(w.a0, buyer);
-            self.ends.insert(end);
-        } else {
-            set.remove(w.a0, buyer);
-            self.all.remove(w.a0, buyer);
-            self.ends.remove(&end);
-        }
+    /// Counts a wait or question among those that are open. It says nothing before it has the least age that a rule asks for, or
+    /// before hours or thresholds change.
+    fn begin_wait(&mut self, rules: &Rules<'_>, buyer: u32, w: &Watched) {
+        self.waits_of(w.owner).insert(w.a0, buyer);
+        self.all.insert(w.a0, buyer);
+        self.ends.insert((w.deadline, false, w.a0, buyer));
+        let levels = rules.policy.on(rules.utc.day(w.a0)).alerts.rule(Rule::BuyerWaiting).levels;
+        let oldest = levels.into_iter().flatten().min().unwrap_or(i64::MAX);
+        let boundary = next_boundary(rules, w.a0);
+        let (own, shops) = (oldest.min(MANY_AGE_MS), oldest.min(SHOP_AGE_MS));
         if w.owner != SHOP {
             self.agent(w.owner).live = true;
-            self.touch(w.owner, Pace::Step);
+            self.touch_from(w.owner, Pace::Step, boundary.min(w.a0 + own));
         }
-        self.touch(SHOP, Pace::Step);
+        self.touch_from(SHOP, Pace::Step, boundary.min(w.a0 + shops));
         self.touch(SHOP, Pace::Expiry);
+    }
+
+    /// Takes a wait or question out of those that are open. That makes nothing worse: only what is pending or firing may change.
+    pub(super) fn end_wait(&mut self, buyer: u32, w: &Watched) {
+        self.waits_of(w.owner).remove(w.a0, buyer);
+        self.all.remove(w.a0, buyer);
+        self.ends.remove(&(w.deadline, false, w.a0, buyer));
+        let active = |tracks: &[Track], rules: [Rule; 2]| rules.iter().any(|r| tracks.get(*r as usize).is_some_and(Track::is_active));
+        if w.owner != SHOP {
+            let agent = self.agent(w.owner);
+            agent.live = true;
+            if active(&agent.tracks, [Rule::BuyerWaiting, Rule::ManyWaiting]) {
+                self.touch(w.owner, Pace::Step);
+            }
+        }
+        if active(&self.tracks, [Rule::BuyerWaiting, Rule::ShopWaiting]) {
+            self.touch(SHOP, Pace::Step);
+        }
+    }
+
+    fn waits_of(&mut self, owner: Agent) -> &mut WaitSet {
+        match owner {
+            SHOP => &mut self.queue,
+            agent => &mut self.agent(agent).waits,
+        }
     }
 
     /// Adds (1) or takes back (-1) an inquiry buyer of an agent, by first message (ms).
@@ -357,13 +394,16 @@ impl Watch {
     /// Adds to the curve of a shop at `t` (ms).
     pub fn add_curve(&mut self, rules: &Rules<'_>, t: i64, figures: [i64; 4]) {
         let at = minute(t);
-        let newest = self.curve.keys().next_back().copied().unwrap_or(at);
-        if at < newest - CURVE_MIN {
+        if at < self.curve_newest - CURVE_MIN {
             return;
         }
         let point = self.curve.entry(at).or_default();
         point.iter_mut().zip(figures).for_each(|(to, figure)| *to += figure);
         self.curve_hours.insert(rules.utc.hour_start(t));
+        if at <= self.curve_newest {
+            return;
+        }
+        self.curve_newest = at;
         while let Some(oldest) = self.curve.first_entry().filter(|e| *e.key() < at - CURVE_MIN) {
             let gone = oldest.remove_entry().0 * MINUTE_MS;
             self.curve_hours.retain(|hour| *hour > gone - HOUR_MS);

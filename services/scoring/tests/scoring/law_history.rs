@@ -179,7 +179,7 @@ const KEPT: [&str; 3] = ["id", "agents", "agent_index"];
 
 /// Places of a list that may be used again, and what is of fixed size in what the alert rules watch of a shop and its agents: spans and
 /// marks, two short lists of notable things, the conversion of the last day.
-const FIXED: [&str; 18] = [
+const FIXED: [&str; 20] = [
     "curve",
     "curve_hours",
     "detail",
@@ -198,6 +198,8 @@ const FIXED: [&str; 18] = [
     "credited",
     "last_refunds",
     "conversion",
+    "curve_newest",
+    "touched",
 ];
 
 /// Nothing of a shop is left but its agents: not in its lists, and not in what helps to find, count and plan.
