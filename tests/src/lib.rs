@@ -14,7 +14,9 @@
 //!
 //! It does not isolate the tests from each other beyond names: they share the machine and, mostly, the broker.
 
+mod alertmanager;
 pub mod cache;
+pub mod debian;
 mod failure;
 pub mod guard;
 pub mod http;
@@ -24,18 +26,21 @@ mod peakdesk;
 mod ports;
 mod process;
 mod python;
+mod receiver;
 mod registry;
 mod scene;
 pub mod tools;
 mod wait;
 
+pub use alertmanager::Alertmanager;
 pub use failure::{Context, Failure, Result};
 pub use kafka::Kafka;
 pub use kafka_client::{Committed, Message, Position, Record};
 pub use peakdesk::peakdesk;
 pub use ports::Port;
 pub use process::{Launch, Outcome, Process};
-pub use python::python;
+pub use python::{python, python_with};
+pub use receiver::{Received, Receiver, Reply};
 pub use registry::Registry;
 pub use scene::{Scene, scene};
 pub use wait::wait_until;

@@ -1,4 +1,4 @@
-//! A Python with the packages of the batch oracle.
+//! Pythons with the packages of the batch oracle, or of a test's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,19 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 pub fn python() -> Result<PathBuf> {
     static PYTHON: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     PYTHON
-        .get_or_init(|| prepare().map_err(|failure| failure.to_string()))
+        .get_or_init(|| python_with("oracle/requirements.txt").map_err(|failure| failure.to_string()))
         .clone()
         .map_err(Failure::fatal)
 }
 
-fn prepare() -> Result<PathBuf> {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle/requirements.txt");
+/// The interpreter of a virtual environment that has the packages of another file of requirements, by its path in the test
+/// crate; in the cache as that of [`python`].
+///
+/// # Errors
+///
+/// As [`python`].
+pub fn python_with(requirements: &str) -> Result<PathBuf> {
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join(requirements);
     let wanted = fs::read(&requirements).context(format!("cannot read {}", requirements.display()))?;
     let logs = tempfile::tempdir()?;
     let describe = Launch::new("python3", "python3", logs.path()).args(["-c", "import sys; print(sys.version, sys.base_prefix)"]);

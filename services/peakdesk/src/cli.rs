@@ -45,6 +45,16 @@ enum Command {
     Scorer(ScorerFlags),
     /// Results and dead letters to Parquet files
     Warehouse,
+    /// Alerts to Alertmanager, chat robots (DingTalk, Feishu, WeCom) and webhooks
+    ///
+    /// Tells receivers what fires, by the routes in alerter.routes_file; schemas/alerter.example.toml shows and explains every key, and
+    /// `peakdesk check-config` checks the file. Nothing is told before a backlog is read: then only what still fires. What was delivered and
+    /// what is to be is kept in alerter.state_dir; run one alerter at a time. Deliveries: GET /api/deliveries at http.listen.
+    Alerter,
+    /// Live figures and alerts as a page, an HTTP API and a stream of events
+    ///
+    /// Serves at http.listen. Any number may run; each reads everything. Who may see what: [console] in the configuration.
+    Console,
     /// Simulated Double 11 traffic, into Kafka or into a dump
     Simulator(simulate::Flags),
     /// Recompute the tables from a dump of the input topics, without Kafka
@@ -77,6 +87,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             },
         ),
         Command::Warehouse => roles::serve(config, roles::Role::Warehouse),
+        Command::Alerter => roles::serve(config, roles::Role::Alerter),
+        Command::Console => roles::serve(config, roles::Role::Console),
         Command::Simulator(flags) => simulate::run(&config, &flags),
         Command::Replay(flags) => replay::command(&config, &flags),
         Command::Dump(flags) => dump::command(&config, &flags),
@@ -88,6 +100,8 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
     // Policies are part of the configuration: a bad one is refused here, not when a role starts.
     let constants = setup::constants(config);
     setup::policies(config, &constants)?;
+    peakdesk_console::check(config)?;
+    peakdesk_alerter::service::plan(config)?;
     print!("{}", config.render());
     if config.intake.has_development_key() {
         eprintln!("{}", setup::DEVELOPMENT_KEY_WARNING);

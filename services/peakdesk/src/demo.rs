@@ -1,7 +1,8 @@
 //! `demo`: all roles in one process on an embedded broker, with a simulated midnight peak.
 //!
 //! ```text
-//! simulator ─► embedded broker ─► intake ─► scorer ─► warehouse ─► Parquet
+//! simulator ─► embedded broker ─► intake ─► scorer ─┬─► warehouse ─► Parquet
+//!                                                   └─► console ─► the page
 //! ```
 //!
 //! The roles are the same as in life, and speak to the broker over its protocol. The simulated night runs faster than the
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 /// Partitions of the log: enough to show that shops are spread, few enough for one machine.
 const LOG_PARTITIONS: i32 = 4;
 const LETTER_PARTITIONS: i32 = 2;
+/// Nobody sleeps on the night of a sale: alerts are raised around the clock.
+const SALE_POLICY: &str = include_str!("../../../schemas/policy.double11.toml");
 /// How long the roles may take to find each other.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the rest may take once the night is over.
@@ -97,19 +100,27 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
 
     let around = Surroundings::new()?;
     let runtime = roles::runtime_with_signals(&around.shutdown)?;
-    let server = serve(&runtime, &config, &around);
+    if config.policy.file.is_none() {
+        let path = output.join("policy.toml");
+        std::fs::write(&path, SALE_POLICY).with_context(|| format!("cannot write {}", path.display()))?;
+        config.policy.file = Some(path);
+    }
+    let console = roles::console(&config, &around)?;
+    let server = serve(&runtime, &config, &around, &console);
     let speed = Arc::new(AtomicU64::new(flags.speed_up.to_bits()));
     let mut threads = Threads::new();
     threads.append(&mut roles::start(&config, Role::Warehouse, &around, &speed)?);
     threads.append(&mut roles::start(&config, Role::Scorer { threads: 1 }, &around, &speed)?);
     threads.append(&mut roles::start(&config, Role::Intake, &around, &speed)?);
+    threads.append(&mut roles::start_console(&config, &console, &around)?);
 
     eprintln!(
         "peakdesk demo: {} shops with {} agents each, from {} for {}, {} times as fast as life",
         flags.shops, flags.agents, flags.start, flags.duration, flags.speed_up
     );
     if let Some(server) = &server {
-        eprintln!("metrics: http://{}/metrics", server.local_addr());
+        let address = server.local_addr();
+        eprintln!("the page: http://{address}/    metrics: http://{address}/metrics");
     }
     let outcome = night(&config, flags, &sim, &around, &speed);
     around.shutdown.request();
@@ -163,19 +174,23 @@ fn run_directory(parent: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn serve(runtime: &tokio::runtime::Runtime, config: &Config, around: &Surroundings) -> Option<Server> {
+fn serve(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    around: &Surroundings,
+    console: &Arc<peakdesk_console::Shared>,
+) -> Option<Server> {
     let listen = config.http_listen?;
+    let page = || peakdesk_console::router(console.clone());
     let probes = || Probes {
         metrics: around.metrics.clone(),
         health: around.health.clone(),
         shutdown: around.shutdown.clone(),
     };
     let any_port = std::net::SocketAddr::new(listen.ip(), 0);
-    let server = runtime.block_on(Server::start(listen, probes(), axum::Router::new()));
+    let server = runtime.block_on(Server::start(listen, probes(), page()));
     // Another process may have the port; a demonstration takes the next best.
-    server
-        .or_else(|_| runtime.block_on(Server::start(any_port, probes(), axum::Router::new())))
-        .ok()
+    server.or_else(|_| runtime.block_on(Server::start(any_port, probes(), page()))).ok()
 }
 
 /// The simulated night, and then time until its days are final; `None` if it was stopped.

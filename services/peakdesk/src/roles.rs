@@ -2,6 +2,11 @@
 
 use crate::setup;
 use anyhow::Context;
+use peakdesk_alerter::api::{self as deliveries, Board};
+use peakdesk_alerter::metrics::AlerterMetrics;
+use peakdesk_alerter::service::{self as alerter, AlerterError};
+use peakdesk_alerter::store::Store;
+use peakdesk_console::{self as console, ConsoleError, Source};
 use peakdesk_intake::service::{self as intake, IntakeError, IntakeMetrics};
 use peakdesk_log::error::LogError;
 use peakdesk_log::topics;
@@ -39,6 +44,10 @@ pub enum Role {
     },
     /// Results to files.
     Warehouse,
+    /// Live figures and alerts to people.
+    Console,
+    /// Alerts to receivers.
+    Alerter,
 }
 
 impl Role {
@@ -47,6 +56,8 @@ impl Role {
             Role::Intake => "intake",
             Role::Scorer { .. } => "scorer",
             Role::Warehouse => "warehouse",
+            Role::Console => "console",
+            Role::Alerter => "alerter",
         }
     }
 }
@@ -60,6 +71,8 @@ pub struct Surroundings {
     pub health: Health,
     /// Its end.
     pub shutdown: Shutdown,
+    /// What an alerter in this process says of its deliveries.
+    pub deliveries: Board,
     restarts: IntCounterVec,
 }
 
@@ -76,6 +89,7 @@ impl Surroundings {
             metrics,
             health: Health::new(),
             shutdown: Shutdown::new(),
+            deliveries: Board::default(),
             restarts,
         })
     }
@@ -90,6 +104,15 @@ pub fn serve(config: Config, role: Role) -> anyhow::Result<()> {
     let around = Surroundings::new()?;
     let runtime = runtime_with_signals(&around.shutdown)?;
     let ready = around.health.condition("started");
+    let watched = match role {
+        Role::Console => Some(console(&config, &around)?),
+        _ => None,
+    };
+    let more = match &watched {
+        Some(shared) => console::router(shared.clone()),
+        None if role == Role::Alerter => deliveries::routes(around.deliveries.clone()),
+        None => axum::Router::new(),
+    };
     let server = match config.http_listen {
         Some(listen) => {
             let probes = Probes {
@@ -97,7 +120,7 @@ pub fn serve(config: Config, role: Role) -> anyhow::Result<()> {
                 health: around.health.clone(),
                 shutdown: around.shutdown.clone(),
             };
-            let server = runtime.block_on(Server::start(listen, probes, axum::Router::new()))?;
+            let server = runtime.block_on(Server::start(listen, probes, more))?;
             tracing::info!(address = %server.local_addr(), "serving /metrics, /livez and /readyz");
             Some(server)
         }
@@ -107,7 +130,10 @@ pub fn serve(config: Config, role: Role) -> anyhow::Result<()> {
         tracing::warn!("{}", setup::DEVELOPMENT_KEY_WARNING);
     }
     let clock_speed = Arc::new(AtomicU64::new(config.intake.clock_speed.to_bits()));
-    let threads = start(&config, role, &around, &clock_speed)?;
+    let threads = match watched {
+        Some(shared) => start_console(&config, &shared, &around)?,
+        None => start(&config, role, &around, &clock_speed)?,
+    };
     ready.set(true);
     tracing::info!(role = role.name(), "running");
     let outcome = join(threads);
@@ -183,7 +209,10 @@ pub fn start(config: &Config, role: Role, around: &Surroundings, clock_speed: &A
                 metrics,
                 shutdown,
             });
-            let letters = shared.clone();
+            let (letters, alerts) = (shared.clone(), shared.clone());
+            threads.push(supervise(around, "warehouse-alerts".into(), move |beat| {
+                warehouse::run_alerts(&alerts, beat)
+            })?);
             threads.push(supervise(around, "warehouse-results".into(), move |beat| {
                 warehouse::run_results(&shared, beat)
             })?);
@@ -191,7 +220,49 @@ pub fn start(config: &Config, role: Role, around: &Surroundings, clock_speed: &A
                 warehouse::run_dead_letters(&letters, beat)
             })?);
         }
+        Role::Console => return start_console(config, &console(config, around)?, around),
+        Role::Alerter => {
+            let plan = alerter::plan(config)?.ok_or(AlerterError::NoRoutes)?;
+            // A directory that cannot be used is said now; later it may be a full disk, which passes.
+            drop(Store::open(&config.alerter.state_dir)?);
+            let shared = Arc::new(alerter::Shared {
+                config: config.clone(),
+                plan: Arc::new(plan),
+                metrics: AlerterMetrics::new(&around.metrics)?,
+                board: around.deliveries.clone(),
+                shutdown,
+            });
+            threads.push(supervise(around, "alerter".into(), move |beat| alerter::run(&shared, beat))?);
+        }
     }
+    Ok(threads)
+}
+
+/// What a console is made of: its router goes into the server of the process, its threads are those of [`start_console`].
+pub fn console(config: &Config, around: &Surroundings) -> anyhow::Result<Arc<console::Shared>> {
+    let policies = setup::policies(config, &setup::constants(config))?;
+    let around = console::Around {
+        metrics: &around.metrics,
+        health: &around.health,
+        shutdown: around.shutdown.clone(),
+    };
+    Ok(Arc::new(console::Shared::new(config, policies, &around)?))
+}
+
+/// Starts the threads of a console.
+pub fn start_console(config: &Config, shared: &Arc<console::Shared>, around: &Surroundings) -> anyhow::Result<Threads> {
+    topics::prepare(&config.kafka, &config.topics)?;
+    let mut threads = Threads::new();
+    for source in Source::ALL {
+        let shared = shared.clone();
+        threads.push(supervise(around, format!("console-{}", source.name()), move |beat| {
+            console::run(&shared, source, beat)
+        })?);
+    }
+    let shared = shared.clone();
+    threads.push(supervise(around, "console-writer".into(), move |beat| {
+        console::run_writer(&shared, beat)
+    })?);
     Ok(threads)
 }
 
@@ -224,6 +295,19 @@ impl Failure for ScorerError {
 impl Failure for WarehouseError {
     fn may_pass(&self) -> bool {
         matches!(self, WarehouseError::Log(e) if e.may_pass())
+    }
+}
+
+impl Failure for ConsoleError {
+    fn may_pass(&self) -> bool {
+        matches!(self, ConsoleError::Log(e) if e.may_pass())
+    }
+}
+
+impl Failure for AlerterError {
+    fn may_pass(&self) -> bool {
+        // A disk may have room again, and what is committed is in the store: nothing is lost by beginning again.
+        matches!(self, AlerterError::Log(e) if e.may_pass()) || matches!(self, AlerterError::Store(_))
     }
 }
 

@@ -7,6 +7,7 @@
 
 use crate::layers::{LayerError, Layers, Origin, Setting, Sources};
 use crate::secret::{REDACTED, Secret, is_secret_key};
+use ipnet::IpNet;
 use peakdesk_model::input::Topic;
 use peakdesk_model::time::{DAY_MS, MINUTE_MS, SECOND_MS, UtcOffset};
 use std::collections::BTreeMap;
@@ -45,6 +46,10 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// The warehouse role.
     pub warehouse: WarehouseConfig,
+    /// The console role.
+    pub console: ConsoleConfig,
+    /// The alerter role.
+    pub alerter: AlerterConfig,
     /// The HTTP server for metrics and probes; `None`: none.
     pub http_listen: Option<SocketAddr>,
     /// Logging.
@@ -205,6 +210,59 @@ pub struct WarehouseConfig {
     pub output: PathBuf,
     /// Log time that one file holds at most (ms); divides a day.
     pub slice_ms: i64,
+}
+
+/// How the console knows who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleAuth {
+    /// Not at all; only on a loopback address.
+    None,
+    /// By a token, or a session that began with one.
+    Token,
+    /// By the headers of a proxy that has done it.
+    Proxy,
+}
+
+/// `[console]`
+#[derive(Debug, Clone)]
+pub struct ConsoleConfig {
+    /// How it knows who asks.
+    pub auth: ConsoleAuth,
+    /// Who may see what.
+    pub users_file: Option<PathBuf>,
+    /// Whose headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Names the user; lower case.
+    pub proxy_user_header: String,
+    /// Names the user's groups; lower case.
+    pub proxy_groups_header: String,
+    /// How long a session holds.
+    pub session: Duration,
+    /// Signs sessions; `None`: random at each start.
+    pub session_key: Option<Secret<[u8; 32]>>,
+    /// Whether the session's cookie is for HTTPS only.
+    pub secure_cookie: bool,
+    /// `zh` or `en`.
+    pub locale: &'static str,
+    /// Event streams at a time.
+    pub max_streams: usize,
+    /// Resolved alerts that are kept.
+    pub past_alerts: usize,
+}
+
+/// `[alerter]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlerterConfig {
+    /// Who is told of what; read by the alerter's crate. `None`: the role does not start.
+    pub routes_file: Option<PathBuf>,
+    /// Where it keeps what was delivered and what is to be.
+    pub state_dir: PathBuf,
+    /// Language of messages, `zh` or `en`, where a receiver does not choose its own.
+    pub language: &'static str,
+    /// Address of the console's pages for links in messages, without a slash at its end.
+    pub console_url: Option<String>,
+    /// What was written to Kafka longer ago than this is a backlog (ms).
+    pub behind_max_ms: i64,
 }
 
 /// How log lines are written.

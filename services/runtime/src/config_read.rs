@@ -2,6 +2,7 @@
 
 use super::*;
 use peakdesk_model::time::parse_duration_ms;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// Options of the Kafka client on which correctness rests; Peakdesk sets them itself.
@@ -39,6 +40,8 @@ pub(super) fn config(layers: Layers) -> Result<Config, ConfigError> {
         scoring: scoring(reader)?,
         policy: policy(reader)?,
         warehouse: warehouse(reader)?,
+        console: console(reader)?,
+        alerter: alerter(reader)?,
         http_listen: http_listen(reader)?,
         log: log(reader)?,
         layers,
@@ -243,6 +246,91 @@ fn warehouse(read: Reader<'_>) -> Result<WarehouseConfig, ConfigError> {
     Ok(WarehouseConfig {
         output: PathBuf::from(read.filled("warehouse.output")?),
         slice_ms,
+    })
+}
+
+fn console(read: Reader<'_>) -> Result<ConsoleConfig, ConfigError> {
+    let choices = [
+        ("none", ConsoleAuth::None),
+        ("token", ConsoleAuth::Token),
+        ("proxy", ConsoleAuth::Proxy),
+    ];
+    let auth = read.one_of("console.auth", &choices)?;
+    let users_file = read.path("console.users_file");
+    if auth != ConsoleAuth::None && users_file.is_none() {
+        return Err(read.invalid(
+            "console.auth",
+            "needs console.users_file, which says who may see which shops; set it",
+        ));
+    }
+    let header = |path: &str| {
+        let name = read.filled(path)?.to_lowercase();
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.chars().all(legal) {
+            Ok(name)
+        } else {
+            Err(read.invalid(path, "not the name of a header; write it like x-forwarded-user"))
+        }
+    };
+    let session_ms = read.duration_ms("console.session")?;
+    if !(MINUTE_MS..=31 * DAY_MS).contains(&session_ms) {
+        return Err(read.invalid("console.session", "must be 1m to 31d"));
+    }
+    let session_key = match read.secret_file("console.session_key_file")? {
+        None => None,
+        Some(text) => Some(Secret::new(parse_key(text.reveal()).ok_or_else(|| {
+            read.invalid(
+                "console.session_key_file",
+                "the key must be 64 hexadecimal digits (32 bytes); make one with: openssl rand -hex 32",
+            )
+        })?)),
+    };
+    Ok(ConsoleConfig {
+        auth,
+        users_file,
+        trusted_proxies: networks(read, "console.trusted_proxies")?,
+        proxy_user_header: header("console.proxy_user_header")?,
+        proxy_groups_header: header("console.proxy_groups_header")?,
+        session: Duration::from_millis(session_ms.unsigned_abs()),
+        session_key,
+        secure_cookie: read.boolean("console.secure_cookie"),
+        locale: read.one_of("console.locale", &[("zh", "zh"), ("en", "en")])?,
+        max_streams: read.int_in("console.max_streams", 1, 1_000_000)? as usize,
+        past_alerts: read.int_in("console.past_alerts", 0, 1_000_000)? as usize,
+    })
+}
+
+/// Addresses and networks, separated by commas.
+fn networks(read: Reader<'_>, path: &str) -> Result<Vec<IpNet>, ConfigError> {
+    let parts = read.text(path).split(',').map(str::trim).filter(|part| !part.is_empty());
+    let network = |part: &str| part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
+    parts
+        .map(|part| {
+            network(part).map_err(|_| {
+                read.invalid(
+                    path,
+                    &format!("{part} is neither an address nor a network; write them like 10.1.2.3 or 10.0.0.0/8"),
+                )
+            })
+        })
+        .collect()
+}
+
+fn alerter(read: Reader<'_>) -> Result<AlerterConfig, ConfigError> {
+    let console_url = read.text("alerter.console_url").trim_end_matches('/');
+    if !console_url.is_empty() && !console_url.starts_with("http://") && !console_url.starts_with("https://") {
+        return Err(read.invalid("alerter.console_url", "not an address; write it like https://peakdesk.example"));
+    }
+    let behind_max_ms = read.duration_ms("alerter.behind_max")?;
+    if behind_max_ms < SECOND_MS {
+        return Err(read.invalid("alerter.behind_max", "must be at least 1s"));
+    }
+    Ok(AlerterConfig {
+        routes_file: read.path("alerter.routes_file"),
+        state_dir: PathBuf::from(read.filled("alerter.state_dir")?),
+        language: read.one_of("alerter.language", &[("zh", "zh"), ("en", "en")])?,
+        console_url: Some(console_url.to_owned()).filter(|url| !url.is_empty()),
+        behind_max_ms,
     })
 }
 

@@ -5,12 +5,14 @@
 
 use crate::health::{Health, Report};
 use crate::metrics::{self, Metrics};
+use crate::patience::{PatientListener, WRITE_PATIENCE};
 use crate::shutdown::Shutdown;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -42,12 +44,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens and serves on the current tokio runtime. `more` are the routes of the role.
+    /// Listens and serves on the current tokio runtime. `more` are the routes of the role; they find the peer's address as
+    /// `ConnectInfo<SocketAddr>`.
     pub async fn start(listen: SocketAddr, probes: Probes, more: Router) -> Result<Self, ListenError> {
         let failed = |error| ListenError { listen, error };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
-        let router = routes(probes).merge(more);
+        let router = routes(probes).merge(more).into_make_service_with_connect_info::<SocketAddr>();
+        // The wrapper does nothing but bring the peer's address with it.
+        let listener = PatientListener::new(listener, WRITE_PATIENCE).tap_io(|_| {});
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "http server ended");

@@ -15,6 +15,7 @@ pub mod health;
 pub mod http;
 pub mod layers;
 pub mod metrics;
+pub mod patience;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

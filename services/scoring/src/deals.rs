@@ -391,8 +391,8 @@ impl Shop {
     pub(crate) fn watch_refund(&mut self, refund: u32, cx: &Context<'_>) {
         let keep = cx.retention();
         let Some(slot) = self.refunds.get(refund) else { return };
-        let waits = |f: &&Box<RefundFact>| !f.order_is_fake && f.life.succeeded.is_none() && f.life.ended_at().is_none();
-        let waiting = slot.facts.iter().flatten().filter(waits).filter_map(|f| {
+        let waits = |f: &&RefundFact| !f.order_is_fake && f.life.succeeded.is_none() && f.life.ended_at().is_none();
+        let waiting = slot.facts.iter().flatten().map(|f| &**f).filter(waits).filter_map(|f| {
             let requested_at = f.life.requested?.at;
             Some((
                 requested_at,

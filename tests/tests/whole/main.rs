@@ -2,11 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alerter;
+mod alerter_robots;
+mod alerter_support;
 mod bad_input;
+mod console;
+mod console_limits;
+mod console_support;
 mod dead_letters;
 mod harness;
 mod http;
 mod oracle;
+mod page;
+mod page_floor;
 mod pipeline;
 mod registry;
 mod support;
