@@ -32,10 +32,11 @@ use tokio::sync::watch;
 
 /// A client that is this far behind is dropped.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A connection that takes nothing is ended by the server a little later than this ([`peakdesk_runtime::patience`]).
+/// A connection that takes nothing is ended by the server a little later than this ([`peakdesk_runtime::patience`]). Longer than
+/// [`KEEP_ALIVE`]: what is given so often has no other reason to be old.
 const STALLED: Duration = Duration::from_secs(15);
 /// Something is sent at least this often, so that both ends see a connection that is dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// What a user may see is asked again this often.
 const LIFE: Duration = Duration::from_secs(3_600);
 /// After a lost connection the browser waits this long (ms).
@@ -190,8 +191,8 @@ struct Client {
     since_ms: i64,
     /// The end of the stream.
     until: Instant,
-    /// When the connection last had room.
-    asked: Instant,
+    /// When something was last given to the connection.
+    given: Instant,
     /// What comes before the first event.
     greeting: Option<Bytes>,
     is_reset: bool,
@@ -220,16 +221,30 @@ impl Client {
             at,
             since_ms: now_ms,
             until: Instant::now() + session.min(LIFE),
-            asked: Instant::now(),
+            given: Instant::now(),
             greeting: Some(greeting.into()),
             is_reset,
             is_dropped: false,
         }
     }
 
-    /// What is sent next; `None`: the end. It is asked for when the connection has room.
+    /// What is sent next; `None`: the end. It is asked for when the connection has room, or has failed.
     async fn next(&mut self) -> Option<Bytes> {
-        self.asked = Instant::now();
+        if self.is_stalled() {
+            self.is_dropped = true;
+            return None;
+        }
+        let bytes = self.wait().await;
+        self.given = Instant::now();
+        bytes
+    }
+
+    /// Whether the connection has had no room for long, though there is something to take.
+    fn is_stalled(&self) -> bool {
+        self.batches.borrow().to > self.at && self.given.elapsed() > STALLED
+    }
+
+    async fn wait(&mut self) -> Option<Bytes> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);
         }
@@ -245,11 +260,10 @@ impl Client {
             let shutdown = self.seat.shared.shutdown.clone();
             tokio::select! {
                 changed = self.batches.changed() => changed.ok()?,
-                () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": \n\n")),
+                () = tokio::time::sleep_until((self.given + KEEP_ALIVE).into()) => return Some(Bytes::from_static(b": \n\n")),
                 () = tokio::time::sleep_until(self.until.into()) => return None,
                 () = shutdown.requested() => return None,
             }
-            self.asked = Instant::now();
         }
     }
 
@@ -282,9 +296,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // A connection that was ended because it took nothing had something to take.
-        let stalled = self.batches.borrow().to > self.at && self.asked.elapsed() > STALLED;
-        if self.is_dropped || stalled {
+        if self.is_dropped || self.is_stalled() {
             self.seat.shared.metrics.dropped_clients.inc();
             tracing::info!(user = self.wanted.user.name, "an event stream did not keep up and was dropped");
         }
