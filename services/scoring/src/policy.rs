@@ -399,4 +399,14 @@ mod tests {
         let shipped = parse(include_str!("../../../schemas/policy.default.toml")).unwrap();
         assert_eq!(shipped, Policy::default());
     }
+
+    #[test]
+    fn the_policy_of_a_sale_differs_in_its_alert_hours_only() {
+        let sale = parse(include_str!("../../../schemas/policy.double11.toml")).unwrap();
+        let around_the_clock = Knobs {
+            alert_hours_ms: (0, DAY_MS),
+            ..Knobs::default()
+        };
+        assert_eq!(*sale.on(0), around_the_clock);
+    }
 }

@@ -10,7 +10,7 @@ use crate::shop::{Context, Shop};
 use peakdesk_model::alert::AlertRow;
 use peakdesk_model::time::MINUTE_MS;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to be evaluated: shop, scope, pace.
 type Item = (u32, Agent, Pace);
@@ -20,7 +20,7 @@ type Item = (u32, Agent, Pace);
 pub(crate) struct Agenda {
     items: BTreeMap<i64, Vec<Item>>,
     /// Shops of which something was touched since.
-    stirred: Vec<u32>,
+    stirred: BTreeSet<u32>,
     /// Kept for its room only.
     #[serde(skip)]
     touched: Vec<(Agent, Pace, i64)>,
@@ -29,15 +29,16 @@ pub(crate) struct Agenda {
 }
 
 impl Agenda {
-    /// The next moment with something to do (ms).
+    /// The next moment with something to do (ms); what was touched and not looked at since is due now.
     pub(crate) fn next_at(&self) -> Option<i64> {
-        self.items.keys().next().copied()
+        let touched = self.clock.filter(|_| !self.stirred.is_empty());
+        self.items.keys().next().copied().into_iter().chain(touched).min()
     }
 
     /// Remembers that something of a shop was touched.
     pub(crate) fn stir(&mut self, place: u32, shop: &Shop) {
-        if shop.windows.watch.is_touched() && self.stirred.last() != Some(&place) {
-            self.stirred.push(place);
+        if shop.windows.watch.is_touched() {
+            self.stirred.insert(place);
         }
     }
 

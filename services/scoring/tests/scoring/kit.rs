@@ -358,6 +358,11 @@ impl Reader {
 
     /// One tick at `at` (ms).
     pub fn tick(&mut self, at: i64) {
+        self.tick_with(at, FrameHead::default());
+    }
+
+    /// One tick at `at` (ms): all source partitions stand there. The rest of its head is given.
+    pub fn tick_with(&mut self, at: i64, head: FrameHead) {
         let ranges = self
             .ends
             .values()
@@ -367,10 +372,7 @@ impl Reader {
             })
             .collect();
         self.read(&Delivery {
-            head: FrameHead {
-                ranges,
-                ..FrameHead::default()
-            },
+            head: FrameHead { ranges, ..head },
             events: Vec::new(),
         });
     }
@@ -382,22 +384,11 @@ impl Reader {
         while !self.ends.is_empty() && at < until {
             at = ((at.div_euclid(MINUTE_MS) + 1) * MINUTE_MS).min(until);
             self.fold.look_at_all();
-            self.offset += 10;
-            let ranges = self
-                .ends
-                .values()
-                .map(|r| SourceRange {
-                    clock: r.clock.map(|c| c.max(at)),
-                    ..*r
-                })
-                .collect();
             let head = FrameHead {
-                ranges,
                 in_step: true,
                 ..FrameHead::default()
             };
-            self.fold
-                .apply(self.offset, &head, std::iter::empty(), &self.policies, &mut self.out);
+            self.tick_with(at, head);
         }
     }
 

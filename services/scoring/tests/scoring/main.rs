@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod example_alerts;
 mod example_chat;
 mod example_cohort;
 mod example_orders;

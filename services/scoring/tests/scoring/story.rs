@@ -160,7 +160,7 @@ pub fn tell_under(script: &str, policy: Policy) -> Told {
     let records: Vec<Record> = lines.enumerate().map(|(i, l)| record(i, l)).collect();
     let mut reader = Reader::new(Policies::new(policy, BTreeMap::new()));
     let opening = records.iter().map(|r| r.arrival).min().map(|t| t - HOUR_MS);
-    let deliveries = frames(
+    let mut deliveries = frames(
         &receive(&records),
         &Cutting {
             sizes: vec![1],
@@ -168,6 +168,9 @@ pub fn tell_under(script: &str, policy: Policy) -> Told {
             stand: false,
         },
     );
+    // As a dump is read, where the script is one: alerts are exact then.
+    let in_step = records.is_sorted_by_key(|r| r.arrival);
+    deliveries.iter_mut().for_each(|d| d.head.in_step = in_step);
     // The first frame only opens the partitions.
     for (i, delivery) in deliveries.iter().enumerate() {
         let stand = records[i.saturating_sub(1)..].iter().map(|r| r.arrival).min().unwrap_or(0);
@@ -309,6 +312,25 @@ impl Told {
             out.push_str(name);
         }
         out
+    }
+
+    /// `scope kind severity value onset at` of a rule's transitions, in order of publication.
+    pub fn alerts(&self, rule: &str) -> Vec<String> {
+        let of_rule = self.rows.alerts.iter().filter(|r| r.rule.name() == rule);
+        of_rule
+            .map(|r| {
+                format!(
+                    "{} {} {} {}/{} onset {} at {}",
+                    r.agent_id.as_deref().unwrap_or("shop"),
+                    r.kind.name(),
+                    r.severity.name(),
+                    r.value_num,
+                    r.value_den,
+                    clock(r.onset),
+                    clock(r.at)
+                )
+            })
+            .collect()
     }
 
     /// `event reason kind`, in order of publication.

@@ -1,0 +1,147 @@
+//! Worked examples of the metric definitions: alerts (section 11).
+
+use crate::kit::{Delivery, Item, Reader, Record, in_step};
+use crate::story::{at, policy, tell, tell_under};
+use peakdesk_model::event::Kind;
+use peakdesk_model::frame::{FrameHead, SourceRange};
+use peakdesk_model::input::Topic;
+use peakdesk_model::position::SourcePartition;
+use peakdesk_model::time::SECOND_MS;
+use peakdesk_scoring::policy::Policies;
+use std::fmt::Write;
+
+/// Section 11, Bob: an alert fires in silence, grows no older than the alert hours, and a wait before them begins with them.
+#[test]
+fn a_wait_grows_old_within_the_hours() {
+    assert_eq!(
+        tell("22:58:10 Bob > Amy").alerts("buyer_waiting"),
+        [
+            "Amy firing warning 100000/1 onset 22:59:50 at 22:59:50",
+            "Amy resolved warning 110000/1 onset 22:59:50 at 23:00:00",
+        ]
+    );
+    assert_eq!(
+        tell("07:30 Bob > Amy\n08:02 Amy : Bob").alerts("buyer_waiting"),
+        [
+            "Amy firing warning 100000/1 onset 08:01:40 at 08:01:40",
+            "Amy resolved warning 0/1 onset 08:01:40 at 08:02:00",
+        ]
+    );
+}
+
+/// Hours that meet at midnight are one stretch: who wrote before it waits on.
+#[test]
+fn hours_that_meet_at_midnight_are_one_stretch() {
+    let around_the_clock = policy("[[version]]\nalert_hours = \"00:00-24:00\"");
+    assert_eq!(
+        tell_under("11-10/23:59 Bob > Amy\n00:04:30 Amy : Bob", around_the_clock).alerts("buyer_waiting"),
+        [
+            "Amy firing warning 100000/1 onset 00:00:40 at 00:00:40",
+            "Amy escalated major 180000/1 onset 00:00:40 at 00:02:00",
+            "Amy escalated critical 300000/1 onset 00:00:40 at 00:04:00",
+            "Amy resolved critical 0/1 onset 00:00:40 at 00:04:30",
+        ]
+    );
+}
+
+/// A question in the queue is the shop's, until somebody or a robot answers it.
+#[test]
+fn a_question_in_the_queue_is_the_shops() {
+    assert_eq!(
+        tell("10:00 Mia >\n10:04 robot FULL Mia").alerts("buyer_waiting"),
+        [
+            "shop firing warning 100000/1 onset 10:01:40 at 10:01:40",
+            "shop escalated major 180000/1 onset 10:01:40 at 10:03:00",
+            "shop resolved major 0/1 onset 10:01:40 at 10:04:00",
+        ]
+    );
+}
+
+/// Section 11, Carl: a rate must be low for two minutes, over at least 30 rounds, and recovers above the level it fell below.
+#[test]
+fn a_reply_rate_falls_and_recovers() {
+    let mut script = String::new();
+    for n in 0..40 {
+        // The first nine are answered after four minutes, the others after one.
+        let wait = if n < 9 { 4 } else { 1 };
+        let replied = n + wait;
+        writeln!(script, "14:{n:02} B{n} > Carl @14:{n:02}").unwrap();
+        writeln!(script, "14:{replied:02}:30 Carl : B{n} @14:{replied:02}:30").unwrap();
+    }
+    let mut lines: Vec<&str> = script.lines().collect();
+    lines.sort_by_key(|line| at(line.split(' ').next().unwrap()));
+    assert_eq!(
+        tell(&lines.join("\n")).alerts("reply_rate_3min_low"),
+        [
+            // 14:33: 21 of 30; two minutes later 23 of 32.
+            "Carl firing warning 23/32 onset 14:33:00 at 14:35:00",
+            // 31 of 40, then the late ones leave the hour one by one.
+            "Carl resolved warning 31/36 onset 14:33:00 at 15:07:00",
+        ]
+    );
+}
+
+/// A rule that is switched off says nothing, and what fires ends where it is switched off.
+#[test]
+fn a_rule_can_be_switched_off_from_a_day_on() {
+    let script = "11-11/23:59 Bob > Amy";
+    let on = "[[version]]\nalert_hours = \"00:00-24:00\"\nclose_of_day = \"60m\"";
+    let off = format!("{on}\n[[version]]\nfrom = \"2025-11-12\"\nbuyer_waiting.enabled = \"false\"");
+    assert_eq!(tell_under(script, policy(on)).alerts("buyer_waiting").len(), 4);
+    assert_eq!(tell_under(script, policy(&off)).alerts("buyer_waiting"), [""; 0]);
+    let fired = tell_under("11-11/23:58 Bob > Amy", policy(&off)).alerts("buyer_waiting");
+    assert_eq!(
+        fired.last().unwrap(),
+        "Amy resolved warning 120000/1 onset 23:59:40 at 11-12/00:00:00"
+    );
+}
+
+/// A source partition whose clock stands still holds alerts back for `stall_patience` of wall time, and no longer; what is
+/// final it holds back for as long as it stands.
+#[test]
+fn a_partition_that_stands_holds_alerts_back_for_a_while_only() {
+    let begin = at("10:00");
+    let mut reader = Reader::new(Policies::default());
+    let partition = |partition| SourcePartition {
+        topic: Topic::Chat,
+        partition,
+        generation: 1,
+    };
+    let record = Record {
+        partition: 0,
+        arrival: begin,
+        item: Item {
+            agent: Some("Amy".into()),
+            ..Item::new(Kind::BuyerMessage, "shop", "e1".into(), "Bob", begin)
+        },
+    };
+    let events = in_step(&[record]);
+    let mut head = |seconds: i64, moves: bool, to: i64| {
+        let clock = begin + seconds * SECOND_MS;
+        let range = |number, clock, to| SourceRange {
+            partition: partition(number),
+            origin: 0,
+            from: 0,
+            to,
+            clock: Some(clock),
+        };
+        let delivery = Delivery {
+            head: FrameHead {
+                wall_ms: 1_000_000 + seconds * SECOND_MS,
+                ranges: vec![range(0, clock, to), range(1, if moves { clock } else { begin }, 0)],
+                ..FrameHead::default()
+            },
+            events: if to > 0 && seconds == 0 { events.clone() } else { Vec::new() },
+        };
+        reader.read(&delivery);
+        (reader.out.rows.alerts.len(), reader.fold.complete_until())
+    };
+    head(0, true, 1);
+    for second in 1..=30 {
+        assert_eq!(head(second, false, 1), (0, Some(begin)));
+    }
+    let fired: Vec<i64> = (31..=120).filter(|s| head(*s, false, 1).0 > 0).collect();
+    // A moment is evaluated when the clock has passed it.
+    assert_eq!(fired.first(), Some(&101));
+    assert_eq!(head(121, false, 1).1, Some(begin));
+}
