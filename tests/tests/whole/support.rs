@@ -43,7 +43,14 @@ impl<'s> Topics<'s> {
             settings.push(format!("topics.{topic}.name={}", scene.name(topic)));
             settings.push(format!("topics.{topic}.format={format}"));
         }
-        for (key, name) in [("shop_log", "shop-log"), ("dead_letters", "dead-letters"), ("results", "results")] {
+        for (key, name) in [
+            ("shop_log", "shop-log"),
+            ("dead_letters", "dead-letters"),
+            ("results", "results"),
+            ("alerts", "alerts"),
+            ("live", "live"),
+            ("acknowledgements", "acknowledgements"),
+        ] {
             settings.push(format!("topics.{key}={}", scene.name(name)));
         }
         Ok(Topics { scene, settings })
@@ -158,7 +165,11 @@ impl<'s> Topics<'s> {
     /// Nothing may be written to these any more.
     pub fn wait_for_warehouse(&self, warehouse: &mut Role) -> Result {
         let kafka = Kafka::shared()?;
-        for (topic, group) in [("results", "warehouse"), ("dead-letters", "warehouse-dead-letters")] {
+        for (topic, group) in [
+            ("results", "warehouse"),
+            ("alerts", "warehouse-alerts"),
+            ("dead-letters", "warehouse-dead-letters"),
+        ] {
             let (topic, group) = (self.scene.name(topic), format!("{}-{group}", self.scene.prefix()));
             let ends = kafka.high_watermarks(&topic)?;
             wait_until(&format!("the warehouse to commit the end of {topic}"), LONG, || {
