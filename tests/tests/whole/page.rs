@@ -160,7 +160,7 @@ fn root() -> PathBuf {
 }
 
 /// Copies a directory of the project into the scene, without installed packages.
-fn copy_of(scene: &Scene, dir: &str, name: &str) -> Result<PathBuf> {
+pub fn copy_of(scene: &Scene, dir: &str, name: &str) -> Result<PathBuf> {
     fn copy(from: &Path, to: &Path) -> Result {
         fs::create_dir_all(to)?;
         for entry in fs::read_dir(from).context(format!("reading {}", from.display()))? {
@@ -187,12 +187,12 @@ fn npm_outcome(scene: &Scene, dir: &Path, args: &[&str]) -> Result<Outcome> {
     scene.program("npm", "npm").args(args).working_dir(dir).run(PACKAGES_LIMIT)
 }
 
-fn npm(scene: &Scene, dir: &Path, args: &[&str]) -> Result {
+pub fn npm(scene: &Scene, dir: &Path, args: &[&str]) -> Result {
     npm_outcome(scene, dir, args)?.success().map(drop)
 }
 
 /// Node, which is new enough.
-fn node() -> Result<PathBuf> {
+pub fn node() -> Result<PathBuf> {
     let logs = tempfile::tempdir()?;
     let said = peakdesk_tests::Launch::new("node", "node", logs.path())
         .arg("--version")
@@ -214,7 +214,7 @@ fn node() -> Result<PathBuf> {
 }
 
 /// Debian's Chromium; as root it is installed where it is missing.
-fn chromium(scene: &Scene) -> Result<PathBuf> {
+pub fn chromium(scene: &Scene) -> Result<PathBuf> {
     let path = PathBuf::from("/usr/bin/chromium");
     if path.is_file() {
         return Ok(path);

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! simulator ─► embedded broker ─► intake ─► scorer ─┬─► warehouse ─► Parquet
-//!                                                   └─► console ─► the page
+//!                                                   ├─► console ─► the page
+//!                                                   └─► alerter ─► a receiver in this process, or those of alerter.routes_file
 //! ```
 //!
 //! The roles are the same as in life, and speak to the broker over its protocol. The simulated night runs faster than the
 //! clock; when it is over, time runs on faster still, until its days are final.
+
+mod receiver;
 
 use crate::progress::{Line, grouped};
 use crate::roles::{self, Role, Surroundings, Threads};
@@ -19,6 +22,7 @@ use peakdesk_runtime::config::Config;
 use peakdesk_runtime::http::{Probes, Server};
 use peakdesk_simulator::{Generator, KafkaSink, SimTotals};
 use rdkafka::mocking::MockCluster;
+use receiver::Receiver;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +33,7 @@ use std::time::{Duration, Instant};
 const LOG_PARTITIONS: i32 = 4;
 const LETTER_PARTITIONS: i32 = 2;
 /// Nobody sleeps on the night of a sale: alerts are raised around the clock.
-const SALE_POLICY: &str = include_str!("../../../schemas/policy.double11.toml");
+const SALE_POLICY: &str = include_str!("../../../../schemas/policy.double11.toml");
 /// How long the roles may take to find each other.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the rest may take once the night is over.
@@ -106,13 +110,18 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
         config.policy.file = Some(path);
     }
     let console = roles::console(&config, &around)?;
-    let server = serve(&runtime, &config, &around, &console);
+    let receiver = Receiver::default();
+    let server = serve(&runtime, &config, &around, &console, &receiver);
+    let told = alerter_config(&config, server.as_ref(), &output)?;
     let speed = Arc::new(AtomicU64::new(flags.speed_up.to_bits()));
     let mut threads = Threads::new();
     threads.append(&mut roles::start(&config, Role::Warehouse, &around, &speed)?);
     threads.append(&mut roles::start(&config, Role::Scorer { threads: 1 }, &around, &speed)?);
     threads.append(&mut roles::start(&config, Role::Intake, &around, &speed)?);
     threads.append(&mut roles::start_console(&config, &console, &around)?);
+    if let Some(config) = &told {
+        threads.append(&mut roles::start(config, Role::Alerter, &around, &speed)?);
+    }
 
     eprintln!(
         "peakdesk demo: {} shops with {} agents each, from {} for {}, {} times as fast as life",
@@ -121,6 +130,9 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
     if let Some(server) = &server {
         let address = server.local_addr();
         eprintln!("the page: http://{address}/    metrics: http://{address}/metrics");
+        if config.alerter.routes_file.is_none() && told.is_some() {
+            eprintln!("what the alerter sends: http://{address}{}", receiver::PATH);
+        }
     }
     let outcome = night(&config, flags, &sim, &around, &speed);
     around.shutdown.request();
@@ -130,9 +142,25 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
     let totals = outcome?;
     joined?;
     if let Some(totals) = totals {
-        report(&totals, &around, &output, begun.elapsed())?;
+        report(&totals, &around, &receiver, &output, begun.elapsed())?;
     }
     Ok(())
+}
+
+/// How the alerter is run: by the routes that are configured, else to this process. Without either there is nobody to tell.
+fn alerter_config(config: &Config, server: Option<&Server>, output: &Path) -> anyhow::Result<Option<Config>> {
+    let mut config = config.clone();
+    // The broker of this run is new, and so is what was told of it.
+    config.alerter.state_dir = output.join("alerter");
+    if config.alerter.routes_file.is_none() {
+        let Some(server) = server.filter(|s| s.local_addr().ip().is_loopback()) else {
+            return Ok(None);
+        };
+        let path = output.join("alerter.toml");
+        std::fs::write(&path, Receiver::routes_file(server.local_addr())).with_context(|| format!("cannot write {}", path.display()))?;
+        config.alerter.routes_file = Some(path);
+    }
+    Ok(Some(config))
 }
 
 fn shape(flags: &Flags) -> Shape {
@@ -179,9 +207,14 @@ fn serve(
     config: &Config,
     around: &Surroundings,
     console: &Arc<peakdesk_console::Shared>,
+    receiver: &Receiver,
 ) -> Option<Server> {
     let listen = config.http_listen?;
-    let page = || peakdesk_console::router(console.clone());
+    let page = || {
+        let page = peakdesk_console::router(console.clone()).merge(peakdesk_alerter::api::routes(around.deliveries.clone()));
+        // What it was sent is shown to everybody, so it is there for this machine only.
+        if listen.ip().is_loopback() { page.merge(receiver.routes()) } else { page }
+    };
     let probes = || Probes {
         metrics: around.metrics.clone(),
         health: around.health.clone(),
@@ -331,7 +364,7 @@ fn show(seen: &Seen, at: i64, utc: peakdesk_model::time::UtcOffset) -> String {
     )
 }
 
-fn report(totals: &SimTotals, around: &Surroundings, output: &Path, elapsed: Duration) -> anyhow::Result<()> {
+fn report(totals: &SimTotals, around: &Surroundings, receiver: &Receiver, output: &Path, elapsed: Duration) -> anyhow::Result<()> {
     let seen = Seen::now(around);
     println!("simulated: {}", serde_json::to_string(totals)?);
     println!(
@@ -342,6 +375,11 @@ fn report(totals: &SimTotals, around: &Surroundings, output: &Path, elapsed: Dur
         grouped(seen.sum("peakdesk_warehouse_files_total") as u64),
         output.display(),
         elapsed.as_secs(),
+    );
+    println!(
+        "alerts: {} transitions; {} messages to the demonstration's receiver",
+        grouped(seen.sum("peakdesk_scorer_alert_transitions_total") as u64),
+        grouped(receiver.received() as u64),
     );
     println!("README.md shows how to ask them with DuckDB: which agents convert best, and how fast do they answer");
     Ok(())
