@@ -22,7 +22,9 @@ fn the_page_ends_with_the_figures_of_the_parquet() {
         let scripts = copy_of(scene, "tests/page", "scripts")?;
         npm(scene, &scripts, &["ci"])?;
         let output = scene.path("live");
-        let topics = Topics::new(scene, "json")?;
+        // Nobody sleeps on the night of the sale: its policy raises alerts around the clock.
+        let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/policy.double11.toml");
+        let topics = Topics::new(scene, "json")?.with(format!("policy.file={}", text(&policy)?));
         topics.create([2, 1, 1], &[])?;
         let flags = [
             "--shops",
@@ -30,13 +32,13 @@ fn the_page_ends_with_the_figures_of_the_parquet() {
             "--agents",
             "4",
             "--buyers-per-agent",
-            "60",
+            "200",
             "--duration",
-            "90m",
+            "70m",
             "--start",
-            "2025-11-11T10:00",
+            "2025-11-11T00:00",
             "--speed-up",
-            "400",
+            "150",
             "--partitions",
             "2,1,1",
         ];
