@@ -1,6 +1,6 @@
 //! What tests do with a broker as its client: make topics, write, read everything back, ask for positions.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -121,24 +121,25 @@ impl Kafka {
     ///
     /// When one is refused, or the broker makes no progress for a minute.
     pub fn produce(&self, topic: &str, messages: &[Message]) -> Result<Vec<Position>> {
-        let deliveries = Deliveries(Arc::new(Mutex::new(vec![None; messages.len()])));
+        self.writer()?.write(topic, messages)
+    }
+
+    /// A producer to keep, where the half second that making one takes would matter.
+    ///
+    /// # Errors
+    ///
+    /// When the client refuses its settings.
+    pub fn writer(&self) -> Result<Writer> {
+        let deliveries = Deliveries::default();
         let mut config = self.config();
         config
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             .set("message.max.bytes", "16777216");
-        let producer: BaseProducer<Deliveries> = config.create_with_context(deliveries.clone())?;
-        for (index, message) in messages.iter().enumerate() {
-            send(&producer, topic, index, message).context(format!("producing message {index} to {topic}"))?;
-        }
-        producer.flush(STALL_LIMIT).context(format!("producing to {topic}"))?;
-        let results = deliveries.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let deliver = |(index, report): (usize, &Report)| match report {
-            Some(Ok(position)) => Ok(*position),
-            Some(Err(error)) => bail!("message {index} to {topic} was not delivered: {error}"),
-            None => bail!("message {index} to {topic} has no delivery report"),
-        };
-        results.iter().enumerate().map(deliver).collect()
+        Ok(Writer {
+            producer: config.create_with_context(deliveries.clone())?,
+            deliveries,
+        })
     }
 
     /// The offset after the last message of each partition, by partition.
@@ -214,12 +215,45 @@ impl Kafka {
     }
 }
 
+/// A producer.
+pub struct Writer {
+    producer: BaseProducer<Deliveries>,
+    deliveries: Deliveries,
+}
+
+impl Writer {
+    /// Writes messages, in order, and waits until all are acknowledged; returns where each is.
+    ///
+    /// # Errors
+    ///
+    /// When one is refused, or the broker makes no progress for a minute.
+    pub fn write(&mut self, topic: &str, messages: &[Message]) -> Result<Vec<Position>> {
+        *self.deliveries.reports() = vec![None; messages.len()];
+        for (index, message) in messages.iter().enumerate() {
+            send(&self.producer, topic, index, message).context(format!("producing message {index} to {topic}"))?;
+        }
+        self.producer.flush(STALL_LIMIT).context(format!("producing to {topic}"))?;
+        let deliver = |(index, report): (usize, &Report)| match report {
+            Some(Ok(position)) => Ok(*position),
+            Some(Err(error)) => bail!("message {index} to {topic} was not delivered: {error}"),
+            None => bail!("message {index} to {topic} has no delivery report"),
+        };
+        self.deliveries.reports().iter().enumerate().map(deliver).collect()
+    }
+}
+
 /// A message's delivery report, once it is there.
 type Report = Option<Result<Position, String>>;
 
-/// The delivery report of each message, by its index.
-#[derive(Clone)]
+/// The delivery report of each message of a call, by its index.
+#[derive(Clone, Default)]
 struct Deliveries(Arc<Mutex<Vec<Report>>>);
+
+impl Deliveries {
+    fn reports(&self) -> MutexGuard<'_, Vec<Report>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ClientContext for Deliveries {}
 
@@ -234,8 +268,7 @@ impl ProducerContext for Deliveries {
             }),
             Err((error, _)) => Err(error.to_string()),
         };
-        let mut results = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = results.get_mut(*index) {
+        if let Some(slot) = self.reports().get_mut(*index) {
             *slot = Some(result);
         }
     }

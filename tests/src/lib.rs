@@ -35,7 +35,7 @@ mod wait;
 pub use alertmanager::Alertmanager;
 pub use failure::{Context, Failure, Result};
 pub use kafka::Kafka;
-pub use kafka_client::{Committed, Message, Position, Record};
+pub use kafka_client::{Committed, Message, Position, Record, Writer};
 pub use peakdesk::peakdesk;
 pub use ports::Port;
 pub use process::{Launch, Outcome, Process};

@@ -17,7 +17,7 @@ use crate::page_floor::Floor;
 use crate::support::{LONG, Role, SOON, Topics, text};
 
 /// Agents of the shop: a large shift.
-const AGENTS: usize = 60;
+const AGENTS: usize = 300;
 
 /// Between two steps of the floor.
 const STEP: Duration = Duration::from_millis(250);
