@@ -9,5 +9,6 @@
 
 pub mod dead;
 pub mod file;
+pub mod reader;
 pub mod service;
 pub mod slice;

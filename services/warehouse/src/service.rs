@@ -10,12 +10,13 @@
 
 use crate::dead::{DeadLetter, DeadLetterFiles, Known};
 use crate::file::WriteError;
-use crate::slice::{Mark, Slicer, Written};
+use crate::reader::{Committed, Reader};
+use crate::slice::Written;
 use peakdesk_log::client;
 use peakdesk_log::error::LogError;
 use peakdesk_log::group::{Begin, Change, Member, Polled, Start};
 use peakdesk_log::letter;
-use peakdesk_model::position::{Coverage, LogPosition, coverage};
+use peakdesk_model::position::Coverage;
 use peakdesk_model::results;
 use peakdesk_runtime::config::Config;
 use peakdesk_runtime::health::Heartbeat;
@@ -23,8 +24,7 @@ use peakdesk_runtime::metrics::{Metrics, MetricsError};
 use peakdesk_runtime::shutdown::Shutdown;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
 use rdkafka::message::{BorrowedMessage, Message};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(100);
@@ -96,26 +96,6 @@ pub struct Shared {
     pub shutdown: Shutdown,
 }
 
-/// What is committed beside an offset of the results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Committed {
-    mark: Mark,
-    /// Where the first message to be read again begins.
-    at: LogPosition,
-}
-
-struct Partition {
-    slicer: Slicer,
-    /// Everything before it has been read.
-    at: LogPosition,
-    /// Messages whose rows are not all in files: offset and span.
-    open: VecDeque<(i64, LogPosition, LogPosition)>,
-    next: i64,
-    committed: i64,
-    /// The log time read so far (ms).
-    log_time: i64,
-}
-
 /// Waits longer from failure to failure.
 struct BackOff {
     wait: Duration,
@@ -155,7 +135,7 @@ fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) ->
     let config = &shared.config;
     let begin = Begin::Committed(Box::new(|_| true));
     let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?;
-    let mut partitions: BTreeMap<i32, Partition> = BTreeMap::new();
+    let mut partitions: BTreeMap<i32, Reader> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {
         heartbeat.beat();
@@ -189,13 +169,13 @@ fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) ->
                 .metrics
                 .pending
                 .with_label_values(&[topic, &number.to_string()])
-                .set(partition.slicer.pending_rows() as i64);
+                .set(partition.pending_rows() as i64);
         }
     }
     commit(&member, topic, &mut partitions)
 }
 
-fn change(shared: &Shared, topic: &str, partitions: &mut BTreeMap<i32, Partition>, changes: Vec<Change>) {
+fn change(shared: &Shared, topic: &str, partitions: &mut BTreeMap<i32, Reader>, changes: Vec<Change>) {
     for change in changes {
         match change {
             Change::Assigned(starts) => {
@@ -214,24 +194,21 @@ fn change(shared: &Shared, topic: &str, partitions: &mut BTreeMap<i32, Partition
     }
 }
 
-fn begin(shared: &Shared, start: &Start) -> Partition {
+fn begin(shared: &Shared, start: &Start) -> Reader {
     let committed: Option<Committed> = start.metadata.as_deref().and_then(|m| serde_json::from_str(m).ok());
-    let zero = LogPosition::start_of(0);
-    let (mark, at) = committed.map_or((Mark::default(), zero), |c| (c.mark, c.at));
     let warehouse = &shared.config.warehouse;
-    Partition {
-        slicer: Slicer::new(&warehouse.output, start.partition, warehouse.slice_ms, mark),
-        at,
-        open: VecDeque::new(),
-        next: start.offset,
-        committed: start.offset,
-        log_time: i64::MIN,
-    }
+    Reader::new(
+        &warehouse.output,
+        start.partition,
+        warehouse.slice_ms,
+        start.offset,
+        committed.unwrap_or_default(),
+    )
 }
 
 fn read(
     shared: &Shared,
-    partitions: &mut BTreeMap<i32, Partition>,
+    partitions: &mut BTreeMap<i32, Reader>,
     message: &BorrowedMessage<'_>,
 ) -> Result<Result<(), WriteError>, WarehouseError> {
     let Some(partition) = partitions.get_mut(&message.partition()) else {
@@ -243,54 +220,37 @@ fn read(
         offset: message.offset(),
         cause: e.to_string(),
     })?;
-    partition.next = message.offset() + 1;
-    match coverage(&span.from, &span.to, &partition.at) {
+    let at = partition.at();
+    let (coverage, batches) = partition.take(message.offset(), &span, batches);
+    match coverage {
         Coverage::Gap => {
             shared.metrics.gaps.inc();
-            tracing::error!(partition = message.partition(), offset = message.offset(), from = ?span.from, at = ?partition.at, "results are missing before this message; waiting for their repeat");
-            return Ok(Ok(()));
+            tracing::error!(partition = message.partition(), offset = message.offset(), from = ?span.from, ?at, "results are missing before this message; waiting for their repeat");
         }
-        Coverage::Repeat => {
-            shared.metrics.repeats.inc();
-            return Ok(Ok(()));
-        }
-        Coverage::Apply => {}
+        Coverage::Repeat => shared.metrics.repeats.inc(),
+        Coverage::Apply => return Ok(write(shared, partition, batches)),
     }
-    let new = |(table, batch): (_, arrow::array::RecordBatch)| {
-        let known = results::rows_before(&batch, partition.at);
-        (table, batch.slice(known, batch.num_rows() - known))
-    };
-    let batches = batches.into_iter().map(new).collect();
-    partition.open.push_back((message.offset(), partition.at, span.to));
-    partition.at = span.to;
-    partition.log_time = partition.log_time.max(span.log_time_ms);
-    Ok(write(shared, partition, batches))
+    Ok(Ok(()))
 }
 
 fn write(
     shared: &Shared,
-    partition: &mut Partition,
+    partition: &mut Reader,
     batches: Vec<(peakdesk_model::table::Table, arrow::array::RecordBatch)>,
 ) -> Result<(), WriteError> {
-    let written = partition.slicer.push(batches, partition.log_time)?;
+    let written = partition.write(batches)?;
     shared.metrics.note(&written);
-    let first = partition.slicer.first_pending();
-    while partition.open.front().is_some_and(|(_, _, to)| first.is_none_or(|f| *to <= f)) {
-        partition.open.pop_front();
-    }
     Ok(())
 }
 
 /// Commits the first message that must be read again, and where the slices stand there.
-fn commit(member: &Member, topic: &str, partitions: &mut BTreeMap<i32, Partition>) -> Result<(), WarehouseError> {
+fn commit(member: &Member, topic: &str, partitions: &mut BTreeMap<i32, Reader>) -> Result<(), WarehouseError> {
     let mut offsets = Vec::new();
-    for (number, p) in partitions.iter_mut() {
-        let (offset, at) = p.open.front().map_or((p.next, p.at), |(offset, from, _)| (*offset, *from));
-        if offset > p.committed {
+    for (number, partition) in partitions.iter_mut() {
+        if let Some((offset, committed)) = partition.to_commit() {
             // Numbers always have a JSON form.
-            let beside = serde_json::to_string(&Committed { mark: p.slicer.mark(), at }).unwrap_or_default();
+            let beside = serde_json::to_string(&committed).unwrap_or_default();
             offsets.push((topic, *number, offset, beside));
-            p.committed = offset;
         }
     }
     Ok(member.commit(&offsets, false)?)
