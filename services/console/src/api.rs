@@ -7,7 +7,7 @@ use crate::access::{Role, User};
 use crate::acknowledge::Written;
 use crate::auth::{Identity, Refusal};
 use crate::book::{Acknowledgement, Alert, Place};
-use crate::route::refuse;
+use crate::route::{is_foreign, refuse, refuse_foreign};
 use crate::shared::Shared;
 use axum::Extension;
 use axum::body::Bytes;
@@ -202,10 +202,11 @@ pub async fn agent(
     let alerts = state.book().newest(None).filter(own).take(AGENT_ALERTS);
     let alerts: Vec<&str> = alerts.filter_map(|alert| Some(state.alert(&alert.id)?.json())).collect();
     Ok(json(format!(
-        "{{\"live\":{},\"detail\":{},\"alerts\":[{}]{}}}",
+        "{{\"live\":{},\"detail\":{},\"alerts\":[{}],\"sent_wall_ms\":{}{}}}",
         live.json(),
         detail.map_or("null", |event| event.json()),
         alerts.join(","),
+        state.sent_wall_ms(&shop).map_or("null".to_owned(), |at| at.to_string()),
         wall()
     )))
 }
@@ -395,7 +396,10 @@ pub async fn login(
 }
 
 /// `POST /api/logout`
-pub async fn logout(State(shared): State<Arc<Shared>>) -> Answer {
+pub async fn logout(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
+    if is_foreign(&headers) {
+        return Err(refuse_foreign(&shared));
+    }
     with_cookie(Some(shared.auth.end()))
 }
 

@@ -136,20 +136,19 @@ impl Auth {
         Ok(Identity { user, until_ms: None })
     }
 
-    /// The user of a token; wrong ones are counted by address.
+    /// The user of a token; wrong ones are counted by address. A right one is let in whatever came before it: behind one proxy
+    /// everybody has one address, and tokens are too long to be guessed.
     pub fn by_token(&self, peer: IpAddr, token: &str, now_ms: i64) -> Result<Arc<User>, Refusal> {
+        let known = (token.len() <= CREDENTIAL_LEN_MAX).then(|| self.users.of_token(token)).flatten();
+        if let Some(user) = known {
+            return Ok(user.clone());
+        }
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(retry_after_s) = failures.refuses(peer, now_ms) {
             return Err(Refusal::TooMany { retry_after_s });
         }
-        let known = (token.len() <= CREDENTIAL_LEN_MAX).then(|| self.users.of_token(token)).flatten();
-        match known {
-            Some(user) => Ok(user.clone()),
-            None => {
-                failures.note(peer, now_ms);
-                Err(Refusal::Unknown)
-            }
-        }
+        failures.note(peer, now_ms);
+        Err(Refusal::Unknown)
     }
 
     /// The `Set-Cookie` of a new session.

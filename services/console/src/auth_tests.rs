@@ -106,11 +106,12 @@ fn too_many_wrong_tokens_make_an_address_wait() {
         assert_eq!(auth.identify(PEER, &wrong, 5).unwrap_err(), Refusal::Unknown);
     }
     assert_eq!(
-        auth.identify(PEER, &right, 1_005).unwrap_err(),
+        auth.identify(PEER, &wrong, 1_005).unwrap_err(),
         Refusal::TooMany { retry_after_s: 59 }
     );
-    // Who is logged in, or elsewhere, is not kept out.
-    assert!(auth.identify(PEER, &session, 5).is_ok() && auth.identify(PROXY, &right, 5).is_ok());
+    // Who has a right one, is logged in or is elsewhere is not kept out.
+    assert!(auth.identify(PEER, &right, 1_005).is_ok() && auth.identify(PEER, &session, 5).is_ok());
+    assert_eq!(auth.identify(PROXY, &wrong, 5).unwrap_err(), Refusal::Unknown);
     assert!(auth.identify(PEER, &right, 5 + FAILURES_WINDOW_MS).is_ok());
     assert_eq!(auth.identify(PEER, &wrong, 5 + FAILURES_WINDOW_MS).unwrap_err(), Refusal::Unknown);
     for bad in ["Basic abc", "Bearer ", "", "bearer", &"x".repeat(9_000)] {

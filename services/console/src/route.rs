@@ -92,11 +92,7 @@ async fn identify(
         Err(refusal) => return refuse(&shared, refusal),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_foreign(request.headers()) {
-        shared.metrics.refused.with_label_values(&["origin"]).inc();
-        return api::fail(
-            StatusCode::FORBIDDEN,
-            "changes need the header X-Peakdesk: 1, and come from this origin",
-        );
+        return refuse_foreign(&shared);
     }
     if identity.user.role().is_none() {
         shared.metrics.refused.with_label_values(&["role"]).inc();
@@ -112,8 +108,17 @@ async fn identify(
     next.run(request).await
 }
 
+/// The answer to a change that may have been asked for by a page of another origin.
+pub fn refuse_foreign(shared: &Shared) -> Response {
+    shared.metrics.refused.with_label_values(&["origin"]).inc();
+    api::fail(
+        StatusCode::FORBIDDEN,
+        "changes need the header X-Peakdesk: 1, and come from this origin",
+    )
+}
+
 /// Whether a request may have been made by a page of another origin.
-fn is_foreign(headers: &HeaderMap) -> bool {
+pub fn is_foreign(headers: &HeaderMap) -> bool {
     let text = |name: &header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.get(OWN_HEADER).is_none_or(|value| value != "1") {
         return true;

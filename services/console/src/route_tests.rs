@@ -481,11 +481,17 @@ async fn a_login_gives_a_session_and_wrong_tokens_a_pause() {
     for _ in 0..10 {
         assert_eq!(desk.send(login("nonsense")).await.status(), StatusCode::UNAUTHORIZED);
     }
-    let paused = desk.send(login(&token("viewer"))).await;
+    let paused = desk.send(login("nonsense")).await;
     assert_eq!(paused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(paused.headers().contains_key(header::RETRY_AFTER));
     assert_eq!(desk.metric("peakdesk_console_refused_total{reason=\"too_many\"}"), 1.0);
-    let logout = desk.send(request("", "POST", "/api/logout", &[], Body::empty())).await;
+    // Others behind the same address are not locked out.
+    assert_eq!(desk.send(login(&token("viewer"))).await.status(), StatusCode::NO_CONTENT);
+    let foreign = desk.send(request("", "POST", "/api/logout", &[], Body::empty())).await;
+    assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
+    let logout = desk
+        .send(request("", "POST", "/api/logout", &[("x-peakdesk", "1")], Body::empty()))
+        .await;
     assert!(logout.headers()[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
 }
 

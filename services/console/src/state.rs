@@ -143,7 +143,7 @@ impl State {
             },
             LiveKey::Agent { shop, agent } => match read::<AgentLive>(value) {
                 Some(live) if live.shop_id == shop && live.agent_id == agent => {
-                    let order = (live.at, 0);
+                    let order = (live.at, live.sent_wall_ms);
                     self.apply_agent(&shop, &agent, Kind::Agent, order, &live.day, json(&live), now_ms)
                 }
                 _ => Applied::Unreadable,
@@ -419,6 +419,11 @@ impl State {
         Some(&self.shops.get(shop)?.live.as_ref()?.event)
     }
 
+    /// When the newest figures of a shop were sent (wall time of the scorer, ms).
+    pub fn sent_wall_ms(&self, shop: &str) -> Option<i64> {
+        self.shops.get(shop)?.sent_wall_ms()
+    }
+
     /// Curves of a shop that begin at `from` (ms) or later, and the log time they are counted from.
     pub fn curves(&self, shop: &str, hours: i64) -> Option<Vec<&Arc<Event>>> {
         let shop = self.shops.get(shop)?;
@@ -482,6 +487,10 @@ impl Slot {
 }
 
 impl Shop {
+    fn sent_wall_ms(&self) -> Option<i64> {
+        Some(self.live.as_ref()?.order.1)
+    }
+
     fn agent_name(&self, agent: &str) -> Arc<str> {
         match self.agents.get_key_value(agent) {
             Some((name, _)) => name.clone(),

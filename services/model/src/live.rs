@@ -145,6 +145,9 @@ pub struct AgentLive {
     pub agent_id: String,
     /// Log time of these figures.
     pub at: i64,
+    /// The machine's clock when this was sent.
+    #[serde(default)]
+    pub sent_wall_ms: i64,
     /// Business day of `figures`, YYYY-MM-DD.
     pub day: String,
     /// Who waits for this agent now.

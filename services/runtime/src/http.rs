@@ -5,7 +5,7 @@
 
 use crate::health::{Health, Report};
 use crate::metrics::{self, Metrics};
-use crate::patience::{PatientListener, WRITE_PATIENCE};
+use crate::patience::{IDLE_PATIENCE, PatientListener, WRITE_PATIENCE};
 use crate::shutdown::Shutdown;
 use axum::Router;
 use axum::extract::State;
@@ -52,7 +52,7 @@ impl Server {
         let local_addr = listener.local_addr().map_err(failed)?;
         let router = routes(probes).merge(more).into_make_service_with_connect_info::<SocketAddr>();
         // The wrapper does nothing but bring the peer's address with it.
-        let listener = PatientListener::new(listener, WRITE_PATIENCE).tap_io(|_| {});
+        let listener = PatientListener::new(listener, WRITE_PATIENCE, IDLE_PATIENCE).tap_io(|_| {});
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "http server ended");

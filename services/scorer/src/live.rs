@@ -48,9 +48,13 @@ impl<'s> Teller<'s> {
             let caught_up = partition.caught_up();
             let mut failed = None;
             partition.fold.tell(details, |mut value| {
-                if let LiveValue::Shop(shop) = &mut value {
-                    shop.caught_up = caught_up;
-                    shop.sent_wall_ms = wall_ms();
+                match &mut value {
+                    LiveValue::Shop(shop) => {
+                        shop.caught_up = caught_up;
+                        shop.sent_wall_ms = wall_ms();
+                    }
+                    LiveValue::Agent(agent) => agent.sent_wall_ms = wall_ms(),
+                    LiveValue::Detail(_) | LiveValue::Curve(_) => {}
                 }
                 if failed.is_none() {
                     failed = send(&mut self.delivery, &self.shared.config.topics.live, *number, &value).err();

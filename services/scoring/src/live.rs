@@ -148,6 +148,7 @@ impl Shop {
             shop_id: self.id.to_string(),
             agent_id: self.agent_name(agent),
             at: telling.now,
+            sent_wall_ms: 0,
             day: format_date(day),
             waiting: waiting(&self.windows.watch, agent, telling.now),
             figures: self.figures(Grain::Day, telling.constants.utc_offset.start(day), agent, &[]),
@@ -177,8 +178,7 @@ impl Shop {
             return Vec::new();
         };
         let newest = watch.notable.range((utc.start(day), i64::MIN, 0)..).rev();
-        let replied = peakdesk_model::table::Outcome::Replied;
-        let late = newest.filter(|((a0, ..), n)| n.outcome != replied || n.ended_at.is_some_and(|end| end - a0 > 180 * SECOND_MS));
+        let missed = newest.filter(|((a0, ..), n)| n.is_missed(*a0));
         let round = |((a0, t0, buyer), n): (&(i64, i64, u32), &crate::alerts::Notable)| MissedRound {
             buyer_key: self.buyers.get(*buyer).map_or(String::new(), |b| b.key.to_hex()),
             t0: *t0,
@@ -186,7 +186,7 @@ impl Shop {
             ended_at: n.ended_at,
             outcome: n.outcome.name().to_owned(),
         };
-        late.take(DETAIL_MAX).map(round).collect()
+        missed.take(DETAIL_MAX).map(round).collect()
     }
 
     fn credited(&self, agent: Agent, day: Day, constants: &Constants) -> Vec<CreditedOrder> {

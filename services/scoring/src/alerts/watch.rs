@@ -90,6 +90,24 @@ pub struct AgentWatch {
     pub(crate) told_day: Option<Day>,
 }
 
+impl Notable {
+    /// Whether it was not answered within 180 s of its `a0` (ms).
+    pub fn is_missed(&self, a0: i64) -> bool {
+        self.outcome != Outcome::Replied || self.ended_at.is_some_and(|end| end - a0 > 180 * SECOND_MS)
+    }
+}
+
+impl AgentWatch {
+    /// Makes room: rounds that are missed are listed for their day, those merely slow go before them.
+    fn forget_notable(&mut self) {
+        let slow = self.notable.iter().find(|((a0, ..), n)| !n.is_missed(*a0)).map(|(key, _)| *key);
+        match slow {
+            Some(key) => drop(self.notable.remove(&key)),
+            None => drop(self.notable.pop_first()),
+        }
+    }
+}
+
 impl Default for AgentWatch {
     fn default() -> Self {
         AgentWatch {
@@ -304,7 +322,7 @@ impl Watch {
                     };
                     watch.notable.insert(key, notable);
                     if watch.notable.len() > NOTABLE_MAX {
-                        watch.notable.pop_first();
+                        watch.forget_notable();
                     }
                 } else {
                     watch.notable.remove(&key);

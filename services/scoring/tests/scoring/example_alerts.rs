@@ -81,6 +81,104 @@ fn a_reply_rate_falls_and_recovers() {
     );
 }
 
+/// More than five buyers who have waited for half a minute are many, until three are left.
+#[test]
+fn many_wait() {
+    let mut script: String = (0..6).map(|n| format!("10:00 B{n} > Amy\n")).collect();
+    (0..3).for_each(|n| writeln!(script, "10:01 Amy : B{n}").unwrap());
+    assert_eq!(
+        tell(&script).alerts("many_waiting"),
+        [
+            "Amy firing warning 6/1 onset 10:00:30 at 10:00:30",
+            "Amy resolved warning 3/1 onset 10:00:30 at 10:01:00",
+        ]
+    );
+}
+
+/// The shop's waits count wherever they lie, those in the queue too.
+#[test]
+fn a_shop_waits() {
+    let few = policy("[[version]]\nshop_waiting.major = \"1\"\nshop_waiting.critical = \"2\"\nshop_waiting.resolve = \"0\"");
+    let script = "10:00 B0 > Amy\n10:00 B1 > Ben\n10:00:30 B2 >\n10:04 Amy : B0\n10:04 Ben : B1\n10:05 Amy : B2";
+    assert_eq!(
+        tell_under(script, few).alerts("shop_waiting"),
+        [
+            "shop firing major 2/1 onset 10:03:00 at 10:03:00",
+            "shop escalated critical 3/1 onset 10:03:00 at 10:03:30",
+            "shop resolved critical 0/1 onset 10:03:00 at 10:05:00",
+        ]
+    );
+}
+
+/// A chain counts from five minutes after its beginning until twenty.
+#[test]
+fn a_shops_reply_rate_falls() {
+    let few = policy("[[version]]\nreply_rate_5min_low.min_chains = \"2\"");
+    assert_eq!(
+        tell_under("10:00 B0 > Amy\n10:00 B1 > Amy\n10:01 Amy : B0", few).alerts("reply_rate_5min_low"),
+        [
+            "shop firing warning 1/2 onset 10:06:00 at 10:08:00",
+            "shop resolved warning 0/0 onset 10:06:00 at 10:21:00",
+        ]
+    );
+}
+
+/// Replies of the last five minutes, slow for five minutes.
+#[test]
+fn replies_are_slow() {
+    let few = policy("[[version]]\nreplies_slow.min_replies = \"1\"");
+    assert_eq!(
+        tell_under("10:00 B0 > Amy\n10:01 Amy : B0\n10:04 B1 > Amy\n10:05 Amy : B1", few).alerts("replies_slow"),
+        [
+            "Amy firing warning 60000/1 onset 10:02:00 at 10:07:00",
+            "Amy resolved warning 0/0 onset 10:02:00 at 10:11:00",
+        ]
+    );
+}
+
+/// Buyers count an hour after their first message; who pays later on the day still counts.
+#[test]
+fn a_conversion_is_low() {
+    let few = policy("[[version]]\nconversion_low.min_buyers = \"2\"");
+    let script = "10:00 B0 > Amy\n10:00 B1 > Amy\n10:00:20 Amy : B0\n10:00:20 Amy : B1\n11:29 created O1 B0 100 1\n11:30 paid O1 B0 100 1";
+    assert_eq!(
+        tell_under(script, few).alerts("conversion_low"),
+        [
+            "Amy firing warning 0/2 onset 11:01:00 at 11:11:00",
+            "Amy resolved warning 1/2 onset 11:01:00 at 11:30:00",
+        ]
+    );
+}
+
+/// Refunds of the last hour against those of the day before it.
+#[test]
+fn refunds_spike() {
+    let few = policy("[[version]]\nrefund_spike.min_refunds = \"1\"");
+    let script = "10:00 created O1 B0 100 1\n10:00 paid O1 B0 100 1\n12:00:20 requested R1 O1 B0 100\n12:00:30 succeeded R1 O1 B0 100";
+    assert_eq!(
+        tell_under(script, few).alerts("refund_spike"),
+        [
+            "shop firing warning 1/0 onset 12:01:00 at 12:01:00",
+            "shop resolved warning 0/1 onset 12:01:00 at 13:01:00",
+        ]
+    );
+}
+
+/// A refund is at risk four hours before its promise is broken, and worse once it is.
+#[test]
+fn a_promise_is_at_risk() {
+    let soon = policy("[[version]]\nrefund_promise = \"6h\"");
+    let script = "09:00 created O1 B0 100 1\n09:00 paid O1 B0 100 1\n10:00 requested R1 O1 B0 100\n16:30 succeeded R1 O1 B0 100";
+    assert_eq!(
+        tell_under(script, soon).alerts("refund_promise_at_risk"),
+        [
+            "shop firing warning 1/0 onset 12:00:00.200 at 12:00:00.200",
+            "shop escalated major 1/1 onset 12:00:00.200 at 16:00:00.200",
+            "shop resolved major 0/0 onset 12:00:00.200 at 16:30:00",
+        ]
+    );
+}
+
 /// A rule that is switched off says nothing, and what fires ends where it is switched off.
 #[test]
 fn a_rule_can_be_switched_off_from_a_day_on() {

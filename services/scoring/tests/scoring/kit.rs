@@ -160,7 +160,7 @@ pub struct Logged {
 }
 
 impl Logged {
-    fn event(&self) -> Event<'_> {
+    pub fn event(&self) -> Event<'_> {
         let i = &self.item;
         Event {
             agent_id: i.agent.as_deref(),

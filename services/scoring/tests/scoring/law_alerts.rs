@@ -3,7 +3,7 @@
 
 use crate::generate::{cases, delays, items, send};
 use crate::kit::{Cutting, Delivery, Item, Reader, frames, in_step};
-use peakdesk_model::alert::{AlertRow, TransitionKind};
+use peakdesk_model::alert::{AlertRow, Rule, TransitionKind};
 use peakdesk_model::time::{DAY_MS, MINUTE_MS};
 use peakdesk_scoring::policy::{Constants, Policies, Policy};
 use proptest::prelude::*;
@@ -19,6 +19,9 @@ fn touchy(extra: &str) -> Policies {
     );
     Policies::new(Policy::parse(&text, &Constants::default()).unwrap(), BTreeMap::new())
 }
+
+/// Rules of a shop that hears of long waits only.
+const TOUCHY_FEW: &str = "profile = \"few\"\n[[version]]\nalert_hours = \"00:00-24:00\"\nbuyer_waiting.warning = \"5m\"\nbuyer_waiting.major = \"6m\"\nbuyer_waiting.critical = \"7m\"\n";
 
 fn coarse() -> Constants {
     // Every moment of some days can be looked at.
@@ -135,17 +138,71 @@ proptest! {
 
 #[test]
 fn every_rule_fires_under_the_touchy_policy() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-    let mut runner = TestRunner::deterministic();
     let mut fired: BTreeMap<&str, usize> = BTreeMap::new();
-    for _ in 0..60 {
-        let items = items(60, false).new_tree(&mut runner).unwrap().current();
-        let delays = delays().new_tree(&mut runner).unwrap().current();
-        let reader = read(&stepwise(&items, &delays, &[]), &touchy(""), Constants::default());
+    for deliveries in samples(60) {
+        let reader = read(&deliveries, &touchy(""), Constants::default());
         for row in &reader.out.rows.alerts {
             *fired.entry(row.rule.name()).or_default() += 1;
         }
     }
     assert_eq!(fired.len(), 9, "the laws above say nothing about rules that never fire: {fired:?}");
+}
+
+/// Events as the property tests draw them, the same at every run.
+fn samples(n: usize) -> Vec<Vec<Delivery>> {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut sample = || {
+        let items = items(60, false).new_tree(&mut runner).unwrap().current();
+        let delays = delays().new_tree(&mut runner).unwrap().current();
+        stepwise(&items, &delays, &[])
+    };
+    (0..n).map(|_| sample()).collect()
+}
+
+#[test]
+fn every_rule_can_be_switched_off_and_the_others_say_the_same() {
+    for rule in Rule::ALL {
+        let off = touchy(&format!("{}.enabled = \"false\"", rule.name()));
+        let mut silenced = 0;
+        for deliveries in samples(20) {
+            let all = read(&deliveries, &touchy(""), Constants::default());
+            let most = read(&deliveries, &off, Constants::default());
+            let (of_it, others): (Vec<_>, Vec<_>) = said(&all.out.rows.alerts).into_iter().partition(|r| r.rule == rule);
+            silenced += of_it.len();
+            assert_eq!(others, said(&most.out.rows.alerts), "without {}", rule.name());
+        }
+        assert!(silenced > 0, "{} never fired", rule.name());
+    }
+}
+
+#[test]
+fn a_shop_has_its_own_thresholds() {
+    let (mut own_rows, mut other_rows) = (0, 0);
+    for deliveries in samples(20) {
+        let touchy_everywhere = touchy("");
+        let shops: std::collections::BTreeSet<String> = deliveries
+            .iter()
+            .flat_map(|d| d.events.iter().map(|e| e.event().shop_id.to_owned()))
+            .collect();
+        let Some(own) = shops.first().filter(|_| shops.len() > 1) else {
+            continue;
+        };
+        let of_own = Policy::parse(TOUCHY_FEW, &Constants::default()).unwrap();
+        let mixed = Policies::new(
+            (**touchy_everywhere.of("any other")).clone(),
+            BTreeMap::from([(own.clone(), of_own.clone())]),
+        );
+        let few_everywhere = Policies::new(of_own, BTreeMap::new());
+        let [mixed, few, touchy] =
+            [mixed, few_everywhere, touchy_everywhere].map(|p| said(&read(&deliveries, &p, Constants::default()).out.rows.alerts));
+        let of =
+            |rows: &[AlertRow], mine: bool| -> Vec<AlertRow> { rows.iter().filter(|r| (*r.shop_id == **own) == mine).cloned().collect() };
+        assert_eq!(of(&mixed, true), of(&few, true));
+        assert_eq!(of(&mixed, false), of(&touchy, false));
+        own_rows += of(&few, true).len();
+        other_rows += of(&touchy, false).len();
+        assert_ne!(of(&touchy, true), of(&mixed, true), "its own thresholds make no difference");
+    }
+    assert!(own_rows > 0 && other_rows > 0, "{own_rows} and {other_rows} rows");
 }

@@ -5,6 +5,7 @@
 mod example_alerts;
 mod example_chat;
 mod example_cohort;
+mod example_live;
 mod example_orders;
 mod example_refunds;
 mod example_rows;

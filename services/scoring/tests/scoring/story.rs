@@ -153,9 +153,15 @@ pub fn tell(script: &str) -> Told {
     tell_under(script, Policy::default())
 }
 
-/// Plays a script: a frame per line, a tick per hour as far as nothing that is still to come arrived before, and time runs on
-/// until nothing can change.
+/// Plays a script, and time runs on until nothing can change.
 pub fn tell_under(script: &str, policy: Policy) -> Told {
+    let mut reader = play(script, policy);
+    reader.run_on(HOUR_MS);
+    Told { rows: reader.out.rows }
+}
+
+/// Plays a script: a frame per line, a tick per hour as far as nothing that is still to come arrived before.
+pub fn play(script: &str, policy: Policy) -> Reader {
     let lines = script.lines().map(str::trim).filter(|l| !l.is_empty());
     let records: Vec<Record> = lines.enumerate().map(|(i, l)| record(i, l)).collect();
     let mut reader = Reader::new(Policies::new(policy, BTreeMap::new()));
@@ -179,8 +185,7 @@ pub fn tell_under(script: &str, policy: Policy) -> Told {
         }
         reader.read(delivery);
     }
-    reader.run_on(HOUR_MS);
-    Told { rows: reader.out.rows }
+    reader
 }
 
 /// A policy file's `[[version]]` tables.
