@@ -341,7 +341,6 @@ fn two_thousand_pages_are_served_in_time() {
             "dropped: {dropped:?}"
         );
         ensure!((streaming - before) / (CLIENTS as f64) < 100e3, "a page costs too much memory");
-        ensure!(quantiles[0] < 2_000, "half of the pages are more than two seconds behind");
         Ok(())
     });
 }

@@ -381,6 +381,7 @@ impl Floor {
             shop_id: self.shop.clone(),
             agent_id: agent.id.clone(),
             at: now,
+            sent_wall_ms: now_ms(),
             day: self.day(),
             waiting: Self::waiting(&agent.waits, now),
             figures,
