@@ -74,12 +74,16 @@ impl Board {
         }
     }
 
-    /// An attempt begins.
-    pub(crate) fn sending(&self, delivery: &Delivery, now: i64) {
+    /// An attempt begins, while those `aside` are still to be repeated.
+    pub(crate) fn sending(&self, delivery: &Delivery, aside: &[String], now: i64) {
         let mut content = self.content();
         // One at a time is under way: another one that was to be tried again is so no more.
         for record in content.deliveries.iter_mut() {
-            if record.receiver == delivery.receiver && record.state == Fate::Retrying && record.id != delivery.id {
+            if record.receiver == delivery.receiver
+                && record.state == Fate::Retrying
+                && record.id != delivery.id
+                && !aside.contains(&record.id)
+            {
                 record.state = Fate::Replaced;
             }
         }
@@ -151,10 +155,10 @@ mod tests {
         let board = Board::default();
         let (first, second) = (delivery("a"), delivery("b"));
         for n in 0..2 {
-            board.sending(&first, n);
+            board.sending(&first, &[], n);
             board.settled(&first, Fate::Retrying, Some("away"), n);
         }
-        board.sending(&second, 9);
+        board.sending(&second, &[], 9);
         let content = board.content().clone();
         let line = |at: usize| {
             (
@@ -166,7 +170,7 @@ mod tests {
         assert_eq!(line(0), (Fate::Sending, 1, None));
         assert_eq!(line(1), (Fate::Replaced, 2, Some("away".into())));
         for n in 0..RECORDS_MAX {
-            board.sending(&delivery(&n.to_string()), 10);
+            board.sending(&delivery(&n.to_string()), &[], 10);
         }
         assert_eq!(board.content().deliveries.len(), RECORDS_MAX);
     }

@@ -292,6 +292,69 @@ fn in_quiet_hours_only_what_is_critical_is_told() {
 }
 
 #[test]
+fn in_quiet_hours_nothing_is_repeated_but_what_is_critical() {
+    // Quiet from a minute after noon on.
+    let routes = format!("{CHAT}quiet_hours = [\"12:01-13:00\"]\ncritical_passes = true\n");
+    let b = |what, severity| vec![(what, "b".to_owned(), severity)];
+    for kill in [false, true] {
+        let mut desk = Desk::new(&routes);
+        desk.rows(&[fires("a", Warning), fires("b", Warning)]);
+        desk.pass(50 * SECOND);
+        let first = desk.next("chat").unwrap();
+        if kill {
+            desk.kill(None);
+            desk.live(0);
+        } else {
+            desk.end(&first, unknown());
+        }
+        desk.pass(2 * MINUTE_MS);
+        desk.quiet("chat");
+        assert_eq!(desk.core.outstanding("chat", desk.now).changes, 0);
+        assert_eq!(desk.core.put_aside("chat"), [first.id.clone()]);
+        // What passes does not wait for it.
+        desk.rows(&[escalates("b", Critical), fires("c", Critical)]);
+        desk.pass(5 * SECOND);
+        let second = desk.next("chat").unwrap();
+        assert_eq!(
+            said(&second),
+            [(Firing, "b".to_owned(), Critical), (Firing, "c".to_owned(), Critical)]
+        );
+        desk.end(&second, unknown());
+        desk.pass(2 * MINUTE_MS);
+        assert_eq!(desk.next("chat").unwrap(), second);
+        desk.end(&second, Outcome::Delivered);
+        desk.kill(None);
+        desk.live(0);
+        desk.pass(10 * MINUTE_MS);
+        desk.quiet("chat");
+        // It is over: that may be told at once, as it was critical.
+        desk.rows(&[resolves("b", Critical)]);
+        desk.pass(MINUTE_MS);
+        assert_eq!(desk.deliver("chat"), b(Resolved, Critical));
+        desk.pass(HOUR_MS);
+        let again = desk.next("chat").unwrap();
+        assert_eq!(again, first, "repeated unchanged when quiet hours are over");
+        desk.end(&again, Outcome::Delivered);
+        desk.rows(&[resolves("a", Warning), resolves("c", Critical)]);
+        desk.pass(2 * MINUTE_MS);
+        // The repeat says that b fires; so it is told once more that it is over.
+        let mut over = desk.deliver("chat");
+        over.sort();
+        assert_eq!(
+            over,
+            [
+                (Resolved, "a".to_owned(), Warning),
+                (Resolved, "b".to_owned(), Critical),
+                (Resolved, "c".to_owned(), Critical)
+            ]
+        );
+        desk.pass(2 * HOUR_MS);
+        desk.quiet("chat");
+        assert!(!desk.store.keys().any(|k| k.starts_with("a/")), "{:?}", desk.store.keys());
+    }
+}
+
+#[test]
 fn nothing_is_told_of_a_backlog_but_what_still_fires_at_its_end() {
     for routes in [CHAT, MANAGER] {
         let mut desk = Desk::new(routes);

@@ -71,16 +71,15 @@ impl Group {
 
     pub fn note(&mut self, change: &Change, delivered: bool, view: &View<'_>) {
         let id = &change.alert.id;
-        let before = self.told.get(id).is_some_and(|t| t.delivered);
-        let delivered = delivered || before;
+        let before = self.told.get(id);
+        let delivered = delivered || before.is_some_and(|t| t.delivered);
+        // An older delivery may arrive after one that says worse.
+        let severity = before.map_or(change.severity, |t| t.severity.max(change.severity));
         if change.what == What::Resolved || (!delivered && !view.is_open(id)) {
             self.told.remove(id);
             return;
         }
-        let told = Told {
-            severity: change.severity,
-            delivered,
-        };
+        let told = Told { severity, delivered };
         self.told.insert(id.clone(), told);
     }
 }
@@ -96,8 +95,13 @@ fn change(what: What, alert: &Alert) -> Change {
 
 /// Whether it may be told now: its partition is live, and nobody sleeps (or it is worth waking them).
 pub(crate) fn allowed(change: &Change, route: &Route, view: &View<'_>, now: i64) -> bool {
+    view.is_live(change.alert.partition) && awake(change, route, view, now)
+}
+
+/// Whether nobody sleeps, or it is worth waking them.
+pub(crate) fn awake(change: &Change, route: &Route, view: &View<'_>, now: i64) -> bool {
     let quiet = || route.quiet.iter().any(|hours| hours.contains(now, view.offset));
-    view.is_live(change.alert.partition) && ((route.critical_passes && change.severity == Severity::Critical) || !quiet())
+    (route.critical_passes && change.severity == Severity::Critical) || !quiet()
 }
 
 /// `ROUTE␟values`; routes have no such character in their names.

@@ -278,7 +278,8 @@ impl Loop<'_> {
         self.news |= !due.is_empty();
         self.write()?;
         for delivery in due {
-            self.shared.board.sending(&delivery, now);
+            let aside = self.core.put_aside(&delivery.receiver);
+            self.shared.board.sending(&delivery, &aside, now);
             if self.senders.send(&delivery) {
                 self.under_way += 1;
             } else {
