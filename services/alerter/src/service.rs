@@ -149,7 +149,7 @@ impl Loop<'_> {
             let polled = member.poll(wait)?;
             self.change(member.changes()?);
             match polled {
-                Polled::Message(message) => self.take(&message)?,
+                Polled::Message(message) => self.take(&message),
                 Polled::End(partition) => self.core.end_reached(partition),
                 Polled::Nothing => break,
             }
@@ -180,34 +180,34 @@ impl Loop<'_> {
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), AlerterError> {
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
         let number = message.partition();
         let Some((next, _)) = self.offsets.get_mut(&number) else {
-            return Ok(());
+            return;
         };
         *next = message.offset() + 1;
-        let bad = |cause: String| LogError::Message {
-            topic: message.topic().to_owned(),
-            partition: number,
-            offset: message.offset(),
-            cause,
+        let Ok((span, batches)) = results::decode(message.payload().unwrap_or(&[])) else {
+            self.pass_over(message);
+            return;
         };
-        let (span, batches) = results::decode(message.payload().unwrap_or(&[])).map_err(|e| bad(e.to_string()))?;
         let metrics = &self.shared.metrics;
         let (coverage, at) = self.core.coverage(number, &span);
         match coverage {
             Coverage::Gap => {
                 metrics.gaps.inc();
                 tracing::error!(partition = number, offset = message.offset(), from = ?span.from, ?at, "alerts are missing before this message; waiting for their repeat");
-                return Ok(());
+                return;
             }
             Coverage::Repeat => {
                 metrics.repeats.inc();
-                return Ok(());
+                return;
             }
             Coverage::Apply => {}
         }
-        let rows = AlertRow::of_message(&batches, at).ok_or_else(|| bad("rows of alerts that cannot be read".into()))?;
+        let Some(rows) = AlertRow::of_message(&batches, at) else {
+            self.pass_over(message);
+            return;
+        };
         for row in &rows {
             metrics.transitions.with_label_values(&[row.kind.name()]).inc();
         }
@@ -215,7 +215,17 @@ impl Loop<'_> {
         let produced = message.timestamp().to_millis().unwrap_or(now);
         self.core.apply(number, &span, &rows, produced, now);
         self.news |= !rows.is_empty();
-        Ok(())
+    }
+
+    /// What is no span of alerts would be met again by every new beginning. If it stood in the place of one, the gap shows.
+    fn pass_over(&self, message: &BorrowedMessage<'_>) {
+        self.shared.metrics.unreadable.inc();
+        tracing::error!(
+            topic = message.topic(),
+            partition = message.partition(),
+            offset = message.offset(),
+            "not a message of this topic; passed over"
+        );
     }
 
     /// Learns how attempts went.
