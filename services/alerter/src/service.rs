@@ -5,7 +5,7 @@ use crate::core::{Core, EntryError};
 use crate::message::{Fate, Outcome};
 use crate::metrics::AlerterMetrics;
 use crate::routes::{Language, Plan, RoutesError};
-use crate::send::{Attempt, Senders};
+use crate::send::{Attempt, Ended, Senders};
 use crate::store::{Store, StoreError};
 use peakdesk_log::client;
 use peakdesk_log::error::LogError;
@@ -49,6 +49,9 @@ pub enum AlerterError {
     /// There is no routes file.
     #[error("alerter.routes_file is empty: nobody would be told of anything; write a file like schemas/alerter.example.toml and name it")]
     NoRoutes,
+    /// A defect in a sender: the role must not go on with a receiver that is told nothing.
+    #[error("the sender of receiver {0} panicked; its message stands above")]
+    Sender(String),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -86,7 +89,7 @@ struct Loop<'s> {
     store: Store,
     core: Core,
     senders: Senders,
-    results: Results<Attempt>,
+    results: Results<Ended>,
     /// Attempts under way.
     under_way: usize,
     /// Per partition: the next offset, and the last that was committed.
@@ -134,8 +137,8 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
     let begun = Instant::now();
     while this.under_way > 0 && begun.elapsed() < PATIENCE {
         heartbeat.beat();
-        if let Ok(attempt) = this.results.recv_timeout(POLL) {
-            this.ended(attempt);
+        if let Ok(ended) = this.results.recv_timeout(POLL) {
+            this.ended(ended)?;
         }
     }
     this.look(&member, true)
@@ -230,15 +233,18 @@ impl Loop<'_> {
 
     /// Learns how attempts went.
     fn settle(&mut self) -> Result<(), AlerterError> {
-        while let Ok(attempt) = self.results.try_recv() {
-            self.ended(attempt);
+        while let Ok(ended) = self.results.try_recv() {
+            self.ended(ended)?;
         }
         self.write()
     }
 
-    fn ended(&mut self, attempt: Attempt) {
+    fn ended(&mut self, ended: Ended) -> Result<(), AlerterError> {
         self.under_way = self.under_way.saturating_sub(1);
-        let Attempt { delivery, outcome } = attempt;
+        let Attempt { delivery, outcome } = match ended {
+            Ended::Attempt(attempt) => attempt,
+            Ended::Panic { receiver } => return Err(AlerterError::Sender(receiver)),
+        };
         let now = wall_ms();
         let fate = self.core.outcome(&delivery, &outcome, now);
         let why = match &outcome {
@@ -259,6 +265,7 @@ impl Loop<'_> {
         self.note(&delivery.receiver, fate);
         self.shared.board.settled(&delivery, fate, why, now);
         self.news = true;
+        Ok(())
     }
 
     fn note(&self, receiver: &str, fate: Fate) {
@@ -290,14 +297,10 @@ impl Loop<'_> {
         for delivery in due {
             let aside = self.core.put_aside(&delivery.receiver);
             self.shared.board.sending(&delivery, &aside, now);
-            if self.senders.send(&delivery) {
-                self.under_way += 1;
-            } else {
-                let why = "its thread has ended".to_owned();
-                let outcome = Outcome::NotNow { why, wait_ms: None };
-                self.under_way += 1;
-                self.ended(Attempt { delivery, outcome });
+            if !self.senders.send(&delivery) {
+                return Err(AlerterError::Sender(delivery.receiver));
             }
+            self.under_way += 1;
         }
         Ok(())
     }
