@@ -623,6 +623,26 @@ fn alertmanager_is_not_told_what_it_surely_does_not_know_to_be_over() {
 }
 
 #[test]
+fn what_has_moved_to_another_alerter_is_not_kept_alive() {
+    let mut desk = Desk::new(MANAGER);
+    desk.rows(&[fires("a", Warning)]);
+    desk.deliver("am");
+    desk.core.revoked(0, desk.now);
+    // For a while it may come back.
+    desk.pass(MINUTE_MS);
+    assert_eq!(desk.deliver("am"), a(Still, Warning));
+    for _ in 0..10 {
+        desk.pass(MINUTE_MS + SECOND);
+        desk.quiet("am");
+    }
+    assert!(!desk.store.keys().any(|k| k.starts_with("e/")), "{:?}", desk.store.keys());
+    // It is ours again, and still fires.
+    desk.live(0);
+    desk.pass(SECOND);
+    assert_eq!(desk.deliver("am"), a(Firing, Warning));
+}
+
+#[test]
 fn a_new_alert_with_the_labels_of_an_old_one_replaces_it() {
     let mut desk = Desk::new(MANAGER);
     desk.rows(&[fires("a", Warning)]);
