@@ -13,7 +13,7 @@
 use crate::alert::Alert;
 use crate::core::{Outstanding, View, Writes, json};
 use crate::flight::{Flight, Relevance, relevance};
-use crate::group::{Group, allowed, group_id, route_of};
+use crate::group::{Group, allowed, group_id, is_urgent, route_of};
 use crate::message::{Change, Delivery, Fate, Outcome, Part, What, back_off_ms, sort};
 use crate::routes::{Plan, Receiver};
 use peakdesk_model::alert::Severity;
@@ -335,6 +335,9 @@ impl ChatDesk {
             let group = self.groups.entry(part.group.clone()).or_default();
             if let Some(delivered) = delivered {
                 group.last = Some(now);
+                if part.changes.iter().any(is_urgent) {
+                    group.last_urgent = Some(now);
+                }
                 group.repeats += u32::from(part.changes.iter().any(|c| c.what == What::Still));
                 for change in &part.changes {
                     group.note(change, delivered, view);

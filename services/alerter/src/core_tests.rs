@@ -242,6 +242,38 @@ fn a_burst_is_one_message() {
 }
 
 #[test]
+fn a_burst_that_trickles_in_is_few_messages() {
+    let mut desk = Desk::new(CHAT);
+    let (mut told, mut messages) = (BTreeSet::new(), 0);
+    let words = crate::words::Words {
+        language: crate::routes::Language::English,
+        offset: UtcOffset::CHINA,
+        console_url: None,
+    };
+    // 300 within two minutes; each gets worse 2 s after it began, every second one critical.
+    for i in 0..300_usize {
+        let worse = |i: usize| escalates(&format!("a{i}"), if i.is_multiple_of(2) { Critical } else { Major });
+        let mut rows = vec![fires(&format!("a{i}"), Warning)];
+        rows.extend(i.checked_sub(5).map(worse));
+        desk.rows(&rows);
+        for _ in 0..4 {
+            desk.pass(100);
+            let Some(delivery) = desk.next("chat") else { continue };
+            messages += 1;
+            let text = crate::text::of(&delivery, &words, 16_000);
+            assert!(text.body.contains("firing ") && text.body.contains("open"), "{}", text.body);
+            assert!(text.body.contains("oldest: shop s1, agent a"), "{}", text.body);
+            told.extend(delivery.changes().map(|c| c.alert.id.clone()));
+            desk.end(&delivery, Outcome::Delivered);
+        }
+    }
+    desk.pass(MINUTE_MS);
+    told.extend(desk.next("chat").unwrap().changes().map(|c| c.alert.id.clone()));
+    assert_eq!(told.len(), 300);
+    assert!((5..=9).contains(&messages), "{messages} messages within two minutes");
+}
+
+#[test]
 fn more_groups_than_messages_are_merged_and_nothing_is_lost() {
     let mut desk = Desk::new(CHAT);
     let of_shop = |n: usize| {
