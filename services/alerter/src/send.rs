@@ -187,7 +187,7 @@ fn scrub(text: &str, receiver: &Receiver) -> String {
     let url = receiver.url.reveal().as_str();
     let mut secrets = vec![url];
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let place = rest.split_once('/').map_or("", |(_, place)| place);
+    let place = rest.split_once(['/', '?', '#']).map_or("", |(_, place)| place);
     secrets.extend(place.split(['/', '?', '&', '=', '#']).filter(|part| part.len() >= TOKEN_LEN_MIN));
     if let Some((user, _)) = rest.split('/').next().and_then(|authority| authority.rsplit_once('@')) {
         secrets.extend(user.split(':'));
@@ -228,6 +228,12 @@ mod tests {
             assert!(!text.contains(secret), "{text}");
         }
         assert!(text.contains("(secret)"));
+        let bare = Receiver {
+            url: Secret::new("https://h?token=fedcba9876543210".into()),
+            ..receiver.clone()
+        };
+        let text = scrub("a redirect to /x?token=fedcba9876543210", &bare);
+        assert!(!text.contains("fedcba"), "{text}");
         assert_eq!(scrub(&"x".repeat(1_000), &receiver).len(), WHY_LEN_MAX);
     }
 
