@@ -1,7 +1,7 @@
 //! The role's loop: one thread owns the consumer, the core and the store.
 
 use crate::api::Board;
-use crate::core::{Core, EntryError};
+use crate::core::{Core, EntryError, Writes};
 use crate::message::{Fate, Outcome};
 use crate::metrics::AlerterMetrics;
 use crate::routes::{Language, Plan, RoutesError};
@@ -18,7 +18,7 @@ use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::shutdown::Shutdown;
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Results, sync_channel};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ const POLL: Duration = Duration::from_millis(50);
 const BATCH_MAX: usize = 1_000;
 /// Positions without alerts are written and committed this often, gauges set.
 const EVERY: Duration = Duration::from_secs(1);
+/// Before the name of a receiver: the key of its failed deliveries in the store.
+const FAILED_KEY: &str = "d/";
 /// How long the end waits for attempts under way.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -94,6 +96,8 @@ struct Loop<'s> {
     under_way: usize,
     /// Per partition: the next offset, and the last that was committed.
     offsets: BTreeMap<i32, (i64, i64)>,
+    /// Receivers whose failed deliveries are to be written down.
+    failed: BTreeSet<String>,
     /// Something must be in the store before the next step.
     news: bool,
     looked: Option<Instant>,
@@ -104,8 +108,19 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
     let config = &shared.config;
     let store = Store::open(&config.alerter.state_dir)?;
     let (plan, offset) = (shared.plan.clone(), config.scoring.utc_offset);
-    let core = Core::load(plan.clone(), offset, config.alerter.behind_max_ms, &store.entries()?, wall_ms())?;
+    let entries = store.entries()?;
+    let core = Core::load(plan.clone(), offset, config.alerter.behind_max_ms, &entries, wall_ms())?;
     shared.board.begin(&plan);
+    let mut gone = Writes::new();
+    for (key, value) in &entries {
+        let Some(receiver) = key.strip_prefix(FAILED_KEY) else { continue };
+        if plan.receiver(receiver).is_none() {
+            gone.push((key.clone(), None));
+        } else if let Err(error) = shared.board.restore(receiver, value) {
+            tracing::warn!(%error, receiver, "its failed deliveries cannot be read; not shown");
+        }
+    }
+    store.write(&gone)?;
     let (done, results) = sync_channel(plan.receivers.len());
     let mut this = Loop {
         senders: Senders::start(&plan, offset, &config.alerter.console_url, &done)?,
@@ -115,6 +130,7 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
         results,
         under_way: 0,
         offsets: BTreeMap::new(),
+        failed: BTreeSet::new(),
         news: true,
         looked: None,
     };
@@ -264,6 +280,9 @@ impl Loop<'_> {
         }
         self.note(&delivery.receiver, fate);
         self.shared.board.settled(&delivery, fate, why, now);
+        if fate == Fate::Failed {
+            self.failed.insert(delivery.receiver);
+        }
         self.news = true;
         Ok(())
     }
@@ -307,7 +326,11 @@ impl Loop<'_> {
 
     fn write(&mut self) -> Result<(), AlerterError> {
         if std::mem::take(&mut self.news) {
-            self.store.write(&self.core.take_writes())?;
+            let mut writes = self.core.take_writes();
+            for receiver in std::mem::take(&mut self.failed) {
+                writes.push((format!("{FAILED_KEY}{receiver}"), Some(self.shared.board.failed(&receiver))));
+            }
+            self.store.write(&writes)?;
         }
         Ok(())
     }
