@@ -8,15 +8,16 @@
 //! | refused, for the `tries`th time on end | has failed for good | counts as dealt with, not as told: no resolved message follows |
 //!
 //! A delivery that is to be repeated is dropped once all it says fires is over; a resolved message follows then, as the receiver may have it.
+//! In quiet hours it is put aside ([`crate::flight`]), so that it wakes nobody, and what may be told then does not wait for it.
 
 use crate::alert::Alert;
 use crate::core::{Outstanding, View, Writes, json};
-use crate::group::{Group, allowed, group_id, route_of};
+use crate::flight::{Flight, Relevance, relevance};
+use crate::group::{Group, allowed, group_id, is_urgent, route_of};
 use crate::message::{Change, Delivery, Fate, Outcome, Part, What, back_off_ms, sort};
 use crate::routes::{Plan, Receiver};
 use peakdesk_model::alert::Severity;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A little more than the minute of the platforms' limits: two messages may take different times to arrive.
@@ -25,17 +26,6 @@ pub(crate) const RATE_WINDOW_MS: i64 = 61_000;
 const GAP_MS: i64 = 250;
 /// Changes in one delivery: what is more waits for the next.
 const CHANGES_MAX: usize = 5_000;
-/// How long it is worth telling that something is over (ms).
-const RESOLVED_KEPT_MS: i64 = 3_600_000;
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Flight {
-    delivery: Option<Delivery>,
-    /// Whether the receiver may have it.
-    maybe: bool,
-    /// When something was sent, within the last minute (ms, wall time).
-    recent: VecDeque<i64>,
-}
 
 pub(crate) struct ChatDesk {
     name: String,
@@ -167,7 +157,7 @@ impl ChatDesk {
         }
         let interval = route_of(view.plan, id).map_or(0, |r| r.group_interval_ms);
         let rested = group.last.is_none_or(|last| now - last >= interval);
-        let flying = self.flight.delivery.iter().flat_map(|d| &d.parts).any(|p| p.group == id);
+        let flying = self.flight.holds_group(id);
         if group.open.is_empty() && group.told.is_empty() && rested && !flying {
             self.groups.remove(id);
             self.dirty.insert(id.to_owned());
@@ -176,14 +166,14 @@ impl ChatDesk {
 
     /// Whether it still has to say something of an alert, or is about to know that it must.
     pub fn holds(&self, plan: &Plan, alert: &Alert, route: &str) -> bool {
-        let in_flight = self
-            .flight
-            .delivery
-            .iter()
-            .flat_map(Delivery::changes)
-            .any(|c| c.alert.id == alert.id);
+        let in_flight = self.flight.all().flat_map(Delivery::changes).any(|c| c.alert.id == alert.id);
         let told = |id: String| self.groups.get(&id).is_some_and(|g| g.told.contains_key(&alert.id));
         in_flight || group_id(plan, alert, route).is_some_and(told)
+    }
+
+    /// Ids of deliveries that are repeated once quiet hours are over.
+    pub fn put_aside(&self) -> impl Iterator<Item = &str> {
+        self.flight.aside.iter().map(|d| d.id.as_str())
     }
 
     /// The next delivery, and one that was given up for it.
@@ -193,9 +183,10 @@ impl ChatDesk {
         }
         let tokens = self.tokens(now);
         let mut dropped = None;
+        self.flight_dirty |= self.flight.choose(|d| relevance(d, &self.groups, view, now));
         if let Some(delivery) = &self.flight.delivery {
-            match relevance(delivery, view, now) {
-                Relevance::Wait => return (None, None),
+            match relevance(delivery, &self.groups, view, now) {
+                Relevance::Wait | Relevance::Quiet => return (None, None),
                 Relevance::Send if tokens == 0 => return (None, None),
                 Relevance::Send => {
                     let delivery = delivery.clone();
@@ -344,6 +335,9 @@ impl ChatDesk {
             let group = self.groups.entry(part.group.clone()).or_default();
             if let Some(delivered) = delivered {
                 group.last = Some(now);
+                if part.changes.iter().any(is_urgent) {
+                    group.last_urgent = Some(now);
+                }
                 group.repeats += u32::from(part.changes.iter().any(|c| c.what == What::Still));
                 for change in &part.changes {
                     group.note(change, delivered, view);
@@ -393,27 +387,4 @@ struct Due {
     group: String,
     rank: (std::cmp::Reverse<Option<Severity>>, i64),
     changes: Vec<Change>,
-}
-
-enum Relevance {
-    Send,
-    Wait,
-    Over,
-}
-
-/// Whether a delivery whose fate nobody knows is worth repeating.
-fn relevance(delivery: &Delivery, view: &View<'_>, now: i64) -> Relevance {
-    let here = || delivery.changes().filter(|c| !view.is_elsewhere(c.alert.partition, now));
-    if here().any(|c| !view.is_live(c.alert.partition)) {
-        return Relevance::Wait;
-    }
-    let young = now - delivery.created_ms < RESOLVED_KEPT_MS;
-    let holds = |c: &Change| {
-        if c.what == What::Resolved {
-            young
-        } else {
-            view.is_open(&c.alert.id)
-        }
-    };
-    if here().any(holds) { Relevance::Send } else { Relevance::Over }
 }

@@ -9,7 +9,7 @@
 //! is not told, however long a receiver was away; what was told is told to be over; and what comes to more than a receiver may get is merged.
 //!
 //! Always holds: at most one delivery of a receiver is under way; it is written down ([`Core::take_writes`]) before it is sent, and stays
-//! written down, unchanged, until it is known whether the receiver has it. An alert is told of only while its partition is live: read
+//! written down, unchanged, until it is known whether the receiver has it (or it is put aside in quiet hours, and still written down). An alert is told of only while its partition is live: read
 //! to its end, and written by a scorer that had read everything.
 
 use crate::alert::Alert;
@@ -381,6 +381,14 @@ impl Core {
         self.dropped.extend(dropped);
         self.forget(released.iter());
         delivery
+    }
+
+    /// Ids of deliveries to a receiver that wait for the end of quiet hours, to be repeated then.
+    pub fn put_aside(&self, receiver: &str) -> Vec<String> {
+        match self.desks.get(receiver) {
+            Some(Desk::Chat(desk)) => desk.put_aside().map(str::to_owned).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Deliveries that came to nothing because all they said was over.

@@ -4,6 +4,8 @@
 //! * nothing is told twice but under the same id;
 //! * in the end a receiver knows exactly what fires, with its severity, and of everything it was told that is over it knows that;
 //! * no more messages within a minute than allowed;
+//! * in quiet hours nothing is sent without anything critical, and no law but one is broken by them: a repeat that waited for their end may
+//!   say that something fires that was told to be over in them, and then it is told again to be over;
 //! * a delivery is in the store before it is sent.
 
 use super::*;
@@ -87,6 +89,8 @@ struct Chat {
     /// Attempts whose fate nobody knew: what they said may be believed or not.
     maybe: BTreeSet<String>,
     times: Vec<i64>,
+    /// There are quiet hours.
+    quiet: bool,
 }
 
 impl Chat {
@@ -100,6 +104,9 @@ impl Chat {
             let before = self.beliefs.get(&id).cloned();
             match (change.what, &before) {
                 (Firing, None) => {}
+                // An older delivery, repeated late.
+                (Firing, Some(_)) if self.quiet && self.maybe.contains(&id) => {}
+                (Resolved, Some(Belief::Over)) if self.quiet && self.maybe.contains(&id) => {}
                 (Escalated, Some(Belief::Fires(old))) => assert!(change.severity > *old, "{change:?}"),
                 (Still, Some(Belief::Fires(old))) => assert!(change.severity >= *old),
                 (Resolved, Some(Belief::Fires(_))) => {}
@@ -107,10 +114,10 @@ impl Chat {
                 (Resolved, None) => assert!(self.maybe.contains(&id), "{change:?} without having been told"),
                 _ => panic!("{change:?} after {before:?}"),
             }
-            let belief = if change.what == Resolved {
-                Belief::Over
-            } else {
-                Belief::Fires(change.severity)
+            let belief = match (change.what, before) {
+                (Resolved, _) => Belief::Over,
+                (_, Some(Belief::Fires(old))) => Belief::Fires(old.max(change.severity)),
+                _ => Belief::Fires(change.severity),
             };
             self.beliefs.insert(id, belief);
         }
@@ -188,6 +195,10 @@ impl World {
             return;
         }
         self.chat.times.push(self.desk.now);
+        let asleep = (NOON + QUIET_FROM_MS..NOON + QUIET_TO_MS).contains(&self.desk.now);
+        if self.chat.quiet && asleep {
+            assert!(delivery.changes().any(|c| c.severity == Critical), "{delivery:?}");
+        }
         let kept: serde_json::Value = serde_json::from_slice(&self.desk.store["f/chat"]).unwrap();
         assert_eq!(kept["delivery"]["id"], delivery.id, "sent before it was in the store");
     }
@@ -238,16 +249,31 @@ impl World {
     }
 }
 
-fn check(steps: &[Step]) {
+/// 12:02 to 12:12.
+const QUIET_FROM_MS: i64 = 2 * MINUTE_MS;
+const QUIET_TO_MS: i64 = 12 * MINUTE_MS;
+
+fn check(steps: &[Step], quiet: bool) {
+    let hours = "severity = \"warning\"\nreceivers = [\"chat\"]\nquiet_hours = [\"12:02-12:12\"]\ncritical_passes = true\n";
+    let routes = if quiet {
+        let of_manager = "\ncontinue = true\n[[route]]\nreceivers = [\"am\"]\n";
+        let chat = LIMITED.replace("severity = \"major\"\nreceivers = [\"chat\"]\n", hours);
+        chat.replace("receivers = [\"chat\", \"am\"]\n", hours) + of_manager
+    } else {
+        LIMITED.to_owned()
+    };
     let mut world = World {
-        desk: Desk::new(LIMITED),
+        desk: Desk::new(&routes),
         truth: Truth::new(),
-        chat: Chat::default(),
+        chat: Chat { quiet, ..Chat::default() },
         manager: Manager::default(),
         onset: 5_000,
     };
     for step in steps {
         world.step(step);
+    }
+    if quiet {
+        world.desk.now = world.desk.now.max(NOON + QUIET_TO_MS);
     }
     world.settle();
     let open: BTreeMap<String, Severity> = world
@@ -286,6 +312,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
     fn receivers_know_what_is_so(steps in prop::collection::vec(step(), 0..150)) {
-        check(&steps);
+        check(&steps, false);
+    }
+
+    #[test]
+    fn receivers_know_what_is_so_after_quiet_hours(steps in prop::collection::vec(step(), 0..150)) {
+        check(&steps, true);
     }
 }

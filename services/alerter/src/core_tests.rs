@@ -242,6 +242,38 @@ fn a_burst_is_one_message() {
 }
 
 #[test]
+fn a_burst_that_trickles_in_is_few_messages() {
+    let mut desk = Desk::new(CHAT);
+    let (mut told, mut messages) = (BTreeSet::new(), 0);
+    let words = crate::words::Words {
+        language: crate::routes::Language::English,
+        offset: UtcOffset::CHINA,
+        console_url: None,
+    };
+    // 300 within two minutes; each gets worse 2 s after it began, every second one critical.
+    for i in 0..300_usize {
+        let worse = |i: usize| escalates(&format!("a{i}"), if i.is_multiple_of(2) { Critical } else { Major });
+        let mut rows = vec![fires(&format!("a{i}"), Warning)];
+        rows.extend(i.checked_sub(5).map(worse));
+        desk.rows(&rows);
+        for _ in 0..4 {
+            desk.pass(100);
+            let Some(delivery) = desk.next("chat") else { continue };
+            messages += 1;
+            let text = crate::text::of(&delivery, &words, 16_000);
+            assert!(text.body.contains("firing ") && text.body.contains("open"), "{}", text.body);
+            assert!(text.body.contains("oldest: shop s1, agent a"), "{}", text.body);
+            told.extend(delivery.changes().map(|c| c.alert.id.clone()));
+            desk.end(&delivery, Outcome::Delivered);
+        }
+    }
+    desk.pass(MINUTE_MS);
+    told.extend(desk.next("chat").unwrap().changes().map(|c| c.alert.id.clone()));
+    assert_eq!(told.len(), 300);
+    assert!((5..=9).contains(&messages), "{messages} messages within two minutes");
+}
+
+#[test]
 fn more_groups_than_messages_are_merged_and_nothing_is_lost() {
     let mut desk = Desk::new(CHAT);
     let of_shop = |n: usize| {
@@ -289,6 +321,69 @@ fn in_quiet_hours_only_what_is_critical_is_told() {
     desk.rows(&[fires("a", Critical)]);
     desk.pass(MINUTE_MS);
     desk.quiet("chat");
+}
+
+#[test]
+fn in_quiet_hours_nothing_is_repeated_but_what_is_critical() {
+    // Quiet from a minute after noon on.
+    let routes = format!("{CHAT}quiet_hours = [\"12:01-13:00\"]\ncritical_passes = true\n");
+    let b = |what, severity| vec![(what, "b".to_owned(), severity)];
+    for kill in [false, true] {
+        let mut desk = Desk::new(&routes);
+        desk.rows(&[fires("a", Warning), fires("b", Warning)]);
+        desk.pass(50 * SECOND);
+        let first = desk.next("chat").unwrap();
+        if kill {
+            desk.kill(None);
+            desk.live(0);
+        } else {
+            desk.end(&first, unknown());
+        }
+        desk.pass(2 * MINUTE_MS);
+        desk.quiet("chat");
+        assert_eq!(desk.core.outstanding("chat", desk.now).changes, 0);
+        assert_eq!(desk.core.put_aside("chat"), [first.id.clone()]);
+        // What passes does not wait for it.
+        desk.rows(&[escalates("b", Critical), fires("c", Critical)]);
+        desk.pass(5 * SECOND);
+        let second = desk.next("chat").unwrap();
+        assert_eq!(
+            said(&second),
+            [(Firing, "b".to_owned(), Critical), (Firing, "c".to_owned(), Critical)]
+        );
+        desk.end(&second, unknown());
+        desk.pass(2 * MINUTE_MS);
+        assert_eq!(desk.next("chat").unwrap(), second);
+        desk.end(&second, Outcome::Delivered);
+        desk.kill(None);
+        desk.live(0);
+        desk.pass(10 * MINUTE_MS);
+        desk.quiet("chat");
+        // It is over: that may be told at once, as it was critical.
+        desk.rows(&[resolves("b", Critical)]);
+        desk.pass(MINUTE_MS);
+        assert_eq!(desk.deliver("chat"), b(Resolved, Critical));
+        desk.pass(HOUR_MS);
+        let again = desk.next("chat").unwrap();
+        assert_eq!(again, first, "repeated unchanged when quiet hours are over");
+        desk.end(&again, Outcome::Delivered);
+        desk.rows(&[resolves("a", Warning), resolves("c", Critical)]);
+        desk.pass(2 * MINUTE_MS);
+        // The repeat says that b fires; so it is told once more that it is over.
+        let mut over = desk.deliver("chat");
+        over.sort();
+        assert_eq!(
+            over,
+            [
+                (Resolved, "a".to_owned(), Warning),
+                (Resolved, "b".to_owned(), Critical),
+                (Resolved, "c".to_owned(), Critical)
+            ]
+        );
+        desk.pass(2 * HOUR_MS);
+        desk.quiet("chat");
+        assert!(!desk.store.keys().any(|k| k.starts_with("a/")), "{:?}", desk.store.keys());
+    }
 }
 
 #[test]
@@ -557,6 +652,26 @@ fn alertmanager_is_not_told_what_it_surely_does_not_know_to_be_over() {
         "{:?}",
         desk.store.keys()
     );
+}
+
+#[test]
+fn what_has_moved_to_another_alerter_is_not_kept_alive() {
+    let mut desk = Desk::new(MANAGER);
+    desk.rows(&[fires("a", Warning)]);
+    desk.deliver("am");
+    desk.core.revoked(0, desk.now);
+    // For a while it may come back.
+    desk.pass(MINUTE_MS);
+    assert_eq!(desk.deliver("am"), a(Still, Warning));
+    for _ in 0..10 {
+        desk.pass(MINUTE_MS + SECOND);
+        desk.quiet("am");
+    }
+    assert!(!desk.store.keys().any(|k| k.starts_with("e/")), "{:?}", desk.store.keys());
+    // It is ours again, and still fires.
+    desk.live(0);
+    desk.pass(SECOND);
+    assert_eq!(desk.deliver("am"), a(Firing, Warning));
 }
 
 #[test]

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Critical alerts do not wait for `group_interval`; but no two messages with some of them follow each other faster than this (ms), so that a
+/// burst that trickles in is no burst of messages.
+pub(crate) const URGENT_INTERVAL_MS: i64 = 15_000;
+
 /// What was said of an alert last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Told {
@@ -24,6 +28,9 @@ pub(crate) struct Group {
     pub waiting_since: Option<i64>,
     /// When something was told last (ms, wall time).
     pub last: Option<i64>,
+    /// When something critical was told last (ms, wall time).
+    #[serde(default)]
+    pub last_urgent: Option<i64>,
     pub repeats: u32,
     /// Alerts of the group that are open; known from the alerts themselves.
     #[serde(skip)]
@@ -54,8 +61,12 @@ impl Group {
                 return None;
             }
             let changes: Vec<Change> = self.changes(view).filter(|c| allowed(c, route, view, now)).collect();
-            let urgent = changes.iter().any(|c| c.what != What::Resolved && c.severity == Severity::Critical);
-            let rested = self.last.is_none_or(|last| urgent || now >= last + route.group_interval_ms);
+            let rested = if changes.iter().any(is_urgent) {
+                let interval = URGENT_INTERVAL_MS.min(route.group_interval_ms);
+                self.last_urgent.is_none_or(|last| now >= last + interval)
+            } else {
+                self.last.is_none_or(|last| now >= last + route.group_interval_ms)
+            };
             if !changes.is_empty() {
                 return rested.then_some((since, changes));
             }
@@ -71,16 +82,15 @@ impl Group {
 
     pub fn note(&mut self, change: &Change, delivered: bool, view: &View<'_>) {
         let id = &change.alert.id;
-        let before = self.told.get(id).is_some_and(|t| t.delivered);
-        let delivered = delivered || before;
+        let before = self.told.get(id);
+        let delivered = delivered || before.is_some_and(|t| t.delivered);
+        // An older delivery may arrive after one that says worse.
+        let severity = before.map_or(change.severity, |t| t.severity.max(change.severity));
         if change.what == What::Resolved || (!delivered && !view.is_open(id)) {
             self.told.remove(id);
             return;
         }
-        let told = Told {
-            severity: change.severity,
-            delivered,
-        };
+        let told = Told { severity, delivered };
         self.told.insert(id.clone(), told);
     }
 }
@@ -94,10 +104,20 @@ fn change(what: What, alert: &Alert) -> Change {
     }
 }
 
+/// Whether it does not wait for the interval of its group.
+pub(crate) fn is_urgent(change: &Change) -> bool {
+    matches!(change.what, What::Firing | What::Escalated) && change.severity == Severity::Critical
+}
+
 /// Whether it may be told now: its partition is live, and nobody sleeps (or it is worth waking them).
 pub(crate) fn allowed(change: &Change, route: &Route, view: &View<'_>, now: i64) -> bool {
+    view.is_live(change.alert.partition) && awake(change, route, view, now)
+}
+
+/// Whether nobody sleeps, or it is worth waking them.
+pub(crate) fn awake(change: &Change, route: &Route, view: &View<'_>, now: i64) -> bool {
     let quiet = || route.quiet.iter().any(|hours| hours.contains(now, view.offset));
-    view.is_live(change.alert.partition) && ((route.critical_passes && change.severity == Severity::Critical) || !quiet())
+    (route.critical_passes && change.severity == Severity::Critical) || !quiet()
 }
 
 /// `ROUTE␟values`; routes have no such character in their names.

@@ -18,6 +18,7 @@ mod alertmanager;
 pub mod api;
 mod chat;
 pub mod core;
+mod flight;
 mod glob;
 mod group;
 mod manager;

@@ -5,7 +5,7 @@
 //! firing; when it is over for [`RESOLVED_KEPT_MS`] more, as an Alertmanager that was restarted has forgotten that it was told.
 //!
 //! Severity is a label: an alert that gets worse is over under the milder label, and begins under the worse one, at the time at which it began as a
-//! whole. Sending again what was sent is no repeat to Alertmanager: labels and `startsAt` are the same.
+//! whole. What fires in a partition that has moved to another alerter is dropped, as that one sends it. Sending again what was sent is no repeat to Alertmanager: labels and `startsAt` are the same.
 
 use crate::alert::Alert;
 use crate::core::{Outstanding, View, Writes, json};
@@ -117,6 +117,7 @@ impl ManagerDesk {
         }
         self.begin(view, now);
         self.end(view, now);
+        self.leave(view, now);
         let mut due: Vec<(bool, String)> = Vec::new();
         for (key, entry) in &self.entries {
             let stale = entry.sent_at.is_none_or(|at| now - at >= self.resend_ms || at > now);
@@ -235,7 +236,18 @@ impl ManagerDesk {
                 gone.push(key.clone());
             }
         }
-        for key in gone {
+        self.forget(gone);
+    }
+
+    /// Drops what somebody else tells of now: kept alive by us too, it would never be over.
+    fn leave(&mut self, view: &View<'_>, now: i64) {
+        let elsewhere = |e: &Entry| view.is_elsewhere(e.alert.partition, now);
+        let gone: Vec<String> = self.entries.iter().filter(|(_, e)| elsewhere(e)).map(|(k, _)| k.clone()).collect();
+        self.forget(gone);
+    }
+
+    fn forget(&mut self, keys: Vec<String>) {
+        for key in keys {
             self.released.extend(self.entries.remove(&key).map(|e| e.alert.id));
             self.dirty.insert(key);
         }

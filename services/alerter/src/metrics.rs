@@ -15,6 +15,7 @@ pub struct AlerterMetrics {
     pub caught_up: IntGaugeVec,
     pub repeats: IntCounter,
     pub gaps: IntCounter,
+    pub unreadable: IntCounter,
 }
 
 impl AlerterMetrics {
@@ -45,6 +46,10 @@ impl AlerterMetrics {
             )?,
             repeats: metrics.counter("alerter_repeats_total", "Messages of the alerts that held nothing new.")?,
             gaps: metrics.counter("alerter_gaps_total", "Messages of the alerts before which something is missing.")?,
+            unreadable: metrics.counter(
+                "alerter_unreadable_total",
+                "Messages on the topic of the alerts that cannot be read; passed over.",
+            )?,
         })
     }
 }

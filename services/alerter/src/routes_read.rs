@@ -11,6 +11,8 @@ const RECEIVERS_MAX: usize = 64;
 const ROUTES_MAX: usize = 1_000;
 /// A secret or an address is one line.
 const SECRET_FILE_LEN_MAX: u64 = 64 << 10;
+/// A part of a path at least this long may be a token.
+const TOKEN_LEN_MIN: usize = 20;
 const TEMPLATE_FILE_LEN_MAX: u64 = 256 << 10;
 
 /// Of a DingTalk or WeCom robot: more than 20 messages within a minute are refused, and the robot is silenced for a while.
@@ -225,7 +227,7 @@ fn url(raw: &RawReceiver, hidden: Option<Secret<String>>) -> Result<Secret<Strin
         (None, Some(hidden)) => hidden,
         (Some(url), None) => {
             let is_open = matches!(raw.r#type.as_str(), "alertmanager" | "webhook");
-            if !is_open || url.contains(['@', '?']) {
+            if !is_open || url.contains(['@', '?']) || has_token(url) {
                 return Err(
                     "the address may hold a secret (a token, a password); put it into a file and name that as url_file, or set url_env"
                         .into(),
@@ -244,6 +246,16 @@ fn url(raw: &RawReceiver, hidden: Option<Secret<String>>) -> Result<Secret<Strin
         return Err("its address is not one; it must begin with http:// or https:// and a host".into());
     }
     Ok(url)
+}
+
+/// Whether a part of the path looks like a token, as in the webhooks of chat platforms: long, and of letters and digits.
+fn has_token(url: &str) -> bool {
+    let is_token = |part: &str| {
+        let legal = part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let has = |class: fn(&char) -> bool| part.chars().any(|c| class(&c));
+        part.len() >= TOKEN_LEN_MIN && legal && has(char::is_ascii_digit) && has(char::is_ascii_alphabetic)
+    };
+    url.split('/').skip(3).any(is_token)
 }
 
 /// A secret from a file or a variable of the environment.

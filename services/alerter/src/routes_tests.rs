@@ -92,6 +92,8 @@ fn what_is_wrong_is_said_in_one_line() {
         (receiver("type = \"webhook\""), "it has no address"),
         (receiver("type = \"webhook\"\nurl = \"ftp://x\""), "its address is not one"),
         (receiver("type = \"webhook\"\nurl = \"http://u:p@x\""), "may hold a secret"),
+        (receiver("type = \"webhook\"\nurl = \"https://hooks.example/services/T0/B0/XXXXXXXXXXXXXXXXXXXX1234\""), "may hold a secret"),
+        (receiver("type = \"webhook\"\nurl = \"https://open.example/hook/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f\""), "may hold a secret"),
         (receiver("type = \"wecom\"\nurl = \"http://x\""), "may hold a secret"),
         (receiver("type = \"wecom\"\nurl_env = \"MISSING\""), "the environment has no such variable"),
         (receiver("type = \"wecom\"\nurl_env = \"TEST_x\"\nsecret_env = \"TEST_x\""), "not for wecom"),
@@ -109,6 +111,17 @@ fn what_is_wrong_is_said_in_one_line() {
         let problem = Plan::parse(&text).unwrap_err();
         assert!(problem.contains(expected), "{problem} does not hold {expected}");
         assert!(!problem.contains('\n'), "{problem}");
+    }
+}
+
+#[test]
+fn addresses_without_a_token_may_stand_in_the_file() {
+    for url in [
+        "https://duty.example/hooks/peakdesk",
+        "https://a-long-name-with-digit-1.example:8443/alerts-of-the-customer-service/v2",
+    ] {
+        let text = format!("[[receiver]]\nname = \"r\"\ntype = \"webhook\"\nurl = \"{url}\"\n[[route]]\nreceivers = [\"r\"]\n");
+        assert_eq!(Plan::parse(&text).unwrap().receivers[0].url.reveal(), url);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::words::Words;
 use peakdesk_log::group::wall_ms;
 use peakdesk_model::time::UtcOffset;
 use peakdesk_runtime::secret::REDACTED;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -25,32 +25,34 @@ pub struct Attempt {
     pub outcome: Outcome,
 }
 
+/// What a thread says of a delivery.
+pub enum Ended {
+    /// An attempt has ended.
+    Attempt(Attempt),
+    /// The thread panicked in it, and has ended.
+    Panic {
+        /// Whose thread.
+        receiver: String,
+    },
+}
+
 /// The threads. When this is dropped they end after what they have in hand.
 pub struct Senders(Vec<(String, SyncSender<Delivery>)>);
 
 impl Senders {
     /// Starts a thread for each receiver; attempts are told to `done`, which must have room for one of each.
-    pub fn start(plan: &Plan, offset: UtcOffset, console_url: &Option<String>, done: &SyncSender<Attempt>) -> std::io::Result<Self> {
+    pub fn start(plan: &Plan, offset: UtcOffset, console_url: &Option<String>, done: &SyncSender<Ended>) -> std::io::Result<Self> {
         let mut all = Vec::new();
         for receiver in &plan.receivers {
-            let (jobs, work) = sync_channel::<Delivery>(1);
             let words = Words {
                 language: receiver.language,
                 offset,
                 console_url: console_url.clone(),
             };
-            let (receiver, done) = (Arc::new(receiver.clone()), done.clone());
-            all.push((receiver.name.clone(), jobs));
-            let body = move || {
-                let agent = agent(receiver.timeout);
-                for delivery in work {
-                    let outcome = attempt(&agent, &receiver, &delivery, &words);
-                    if done.send(Attempt { delivery, outcome }).is_err() {
-                        return;
-                    }
-                }
-            };
-            std::thread::Builder::new().name("send".into()).spawn(body)?;
+            let (receiver, agent) = (receiver.clone(), agent(receiver.timeout));
+            let name = receiver.name.clone();
+            let jobs = spawn(&name, done, move |delivery| attempt(&agent, &receiver, delivery, &words))?;
+            all.push((name, jobs));
         }
         Ok(Senders(all))
     }
@@ -65,6 +67,33 @@ impl Senders {
             )
         })
     }
+}
+
+/// Starts the thread of a receiver.
+fn spawn(
+    receiver: &str,
+    done: &SyncSender<Ended>,
+    attempt: impl Fn(&Delivery) -> Outcome + Send + 'static,
+) -> std::io::Result<SyncSender<Delivery>> {
+    let (jobs, work) = sync_channel::<Delivery>(1);
+    let (receiver, done) = (receiver.to_owned(), done.clone());
+    let body = move || {
+        for delivery in work {
+            // Without a word of it the receiver would be told nothing any more, and nobody would know.
+            let ended = match catch_unwind(AssertUnwindSafe(|| attempt(&delivery))) {
+                Ok(outcome) => Ended::Attempt(Attempt { delivery, outcome }),
+                Err(_) => Ended::Panic {
+                    receiver: receiver.clone(),
+                },
+            };
+            let is_last = matches!(ended, Ended::Panic { .. });
+            if done.send(ended).is_err() || is_last {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("send".into()).spawn(body)?;
+    Ok(jobs)
 }
 
 fn agent(timeout: Duration) -> ureq::Agent {
@@ -158,7 +187,7 @@ fn scrub(text: &str, receiver: &Receiver) -> String {
     let url = receiver.url.reveal().as_str();
     let mut secrets = vec![url];
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let place = rest.split_once('/').map_or("", |(_, place)| place);
+    let place = rest.split_once(['/', '?', '#']).map_or("", |(_, place)| place);
     secrets.extend(place.split(['/', '?', '&', '=', '#']).filter(|part| part.len() >= TOKEN_LEN_MIN));
     if let Some((user, _)) = rest.split('/').next().and_then(|authority| authority.rsplit_once('@')) {
         secrets.extend(user.split(':'));
@@ -199,6 +228,28 @@ mod tests {
             assert!(!text.contains(secret), "{text}");
         }
         assert!(text.contains("(secret)"));
+        let bare = Receiver {
+            url: Secret::new("https://h?token=fedcba9876543210".into()),
+            ..receiver.clone()
+        };
+        let text = scrub("a redirect to /x?token=fedcba9876543210", &bare);
+        assert!(!text.contains("fedcba"), "{text}");
         assert_eq!(scrub(&"x".repeat(1_000), &receiver).len(), WHY_LEN_MAX);
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_is_told() {
+        let (done, results) = sync_channel(1);
+        let jobs = spawn("r", &done, |delivery| {
+            assert!(delivery.receiver != "bad", "a defect");
+            Outcome::Delivered
+        })
+        .unwrap();
+        let ended = |receiver: &str| {
+            jobs.send(Delivery::new(receiver, Vec::new(), 0)).unwrap();
+            results.recv_timeout(Duration::from_secs(60)).unwrap()
+        };
+        assert!(matches!(ended("good"), Ended::Attempt(a) if a.outcome == Outcome::Delivered));
+        assert!(matches!(ended("bad"), Ended::Panic { receiver } if receiver == "r"));
     }
 }

@@ -1,11 +1,11 @@
 //! The role's loop: one thread owns the consumer, the core and the store.
 
 use crate::api::Board;
-use crate::core::{Core, EntryError};
+use crate::core::{Core, EntryError, Writes};
 use crate::message::{Fate, Outcome};
 use crate::metrics::AlerterMetrics;
 use crate::routes::{Language, Plan, RoutesError};
-use crate::send::{Attempt, Senders};
+use crate::send::{Attempt, Ended, Senders};
 use crate::store::{Store, StoreError};
 use peakdesk_log::client;
 use peakdesk_log::error::LogError;
@@ -18,7 +18,7 @@ use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::shutdown::Shutdown;
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Results, sync_channel};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ const POLL: Duration = Duration::from_millis(50);
 const BATCH_MAX: usize = 1_000;
 /// Positions without alerts are written and committed this often, gauges set.
 const EVERY: Duration = Duration::from_secs(1);
+/// Before the name of a receiver: the key of its failed deliveries in the store.
+const FAILED_KEY: &str = "d/";
 /// How long the end waits for attempts under way.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,9 @@ pub enum AlerterError {
     /// There is no routes file.
     #[error("alerter.routes_file is empty: nobody would be told of anything; write a file like schemas/alerter.example.toml and name it")]
     NoRoutes,
+    /// A defect in a sender: the role must not go on with a receiver that is told nothing.
+    #[error("the sender of receiver {0} panicked; its message stands above")]
+    Sender(String),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -86,11 +91,13 @@ struct Loop<'s> {
     store: Store,
     core: Core,
     senders: Senders,
-    results: Results<Attempt>,
+    results: Results<Ended>,
     /// Attempts under way.
     under_way: usize,
     /// Per partition: the next offset, and the last that was committed.
     offsets: BTreeMap<i32, (i64, i64)>,
+    /// Receivers whose failed deliveries are to be written down.
+    failed: BTreeSet<String>,
     /// Something must be in the store before the next step.
     news: bool,
     looked: Option<Instant>,
@@ -101,8 +108,19 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
     let config = &shared.config;
     let store = Store::open(&config.alerter.state_dir)?;
     let (plan, offset) = (shared.plan.clone(), config.scoring.utc_offset);
-    let core = Core::load(plan.clone(), offset, config.alerter.behind_max_ms, &store.entries()?, wall_ms())?;
+    let entries = store.entries()?;
+    let core = Core::load(plan.clone(), offset, config.alerter.behind_max_ms, &entries, wall_ms())?;
     shared.board.begin(&plan);
+    let mut gone = Writes::new();
+    for (key, value) in &entries {
+        let Some(receiver) = key.strip_prefix(FAILED_KEY) else { continue };
+        if plan.receiver(receiver).is_none() {
+            gone.push((key.clone(), None));
+        } else if let Err(error) = shared.board.restore(receiver, value) {
+            tracing::warn!(%error, receiver, "its failed deliveries cannot be read; not shown");
+        }
+    }
+    store.write(&gone)?;
     let (done, results) = sync_channel(plan.receivers.len());
     let mut this = Loop {
         senders: Senders::start(&plan, offset, &config.alerter.console_url, &done)?,
@@ -112,6 +130,7 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
         results,
         under_way: 0,
         offsets: BTreeMap::new(),
+        failed: BTreeSet::new(),
         news: true,
         looked: None,
     };
@@ -134,8 +153,8 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
     let begun = Instant::now();
     while this.under_way > 0 && begun.elapsed() < PATIENCE {
         heartbeat.beat();
-        if let Ok(attempt) = this.results.recv_timeout(POLL) {
-            this.ended(attempt);
+        if let Ok(ended) = this.results.recv_timeout(POLL) {
+            this.ended(ended)?;
         }
     }
     this.look(&member, true)
@@ -149,7 +168,7 @@ impl Loop<'_> {
             let polled = member.poll(wait)?;
             self.change(member.changes()?);
             match polled {
-                Polled::Message(message) => self.take(&message)?,
+                Polled::Message(message) => self.take(&message),
                 Polled::End(partition) => self.core.end_reached(partition),
                 Polled::Nothing => break,
             }
@@ -180,34 +199,34 @@ impl Loop<'_> {
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), AlerterError> {
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
         let number = message.partition();
         let Some((next, _)) = self.offsets.get_mut(&number) else {
-            return Ok(());
+            return;
         };
         *next = message.offset() + 1;
-        let bad = |cause: String| LogError::Message {
-            topic: message.topic().to_owned(),
-            partition: number,
-            offset: message.offset(),
-            cause,
+        let Ok((span, batches)) = results::decode(message.payload().unwrap_or(&[])) else {
+            self.pass_over(message);
+            return;
         };
-        let (span, batches) = results::decode(message.payload().unwrap_or(&[])).map_err(|e| bad(e.to_string()))?;
         let metrics = &self.shared.metrics;
         let (coverage, at) = self.core.coverage(number, &span);
         match coverage {
             Coverage::Gap => {
                 metrics.gaps.inc();
                 tracing::error!(partition = number, offset = message.offset(), from = ?span.from, ?at, "alerts are missing before this message; waiting for their repeat");
-                return Ok(());
+                return;
             }
             Coverage::Repeat => {
                 metrics.repeats.inc();
-                return Ok(());
+                return;
             }
             Coverage::Apply => {}
         }
-        let rows = AlertRow::of_message(&batches, at).ok_or_else(|| bad("rows of alerts that cannot be read".into()))?;
+        let Some(rows) = AlertRow::of_message(&batches, at) else {
+            self.pass_over(message);
+            return;
+        };
         for row in &rows {
             metrics.transitions.with_label_values(&[row.kind.name()]).inc();
         }
@@ -215,20 +234,33 @@ impl Loop<'_> {
         let produced = message.timestamp().to_millis().unwrap_or(now);
         self.core.apply(number, &span, &rows, produced, now);
         self.news |= !rows.is_empty();
-        Ok(())
+    }
+
+    /// What is no span of alerts would be met again by every new beginning. If it stood in the place of one, the gap shows.
+    fn pass_over(&self, message: &BorrowedMessage<'_>) {
+        self.shared.metrics.unreadable.inc();
+        tracing::error!(
+            topic = message.topic(),
+            partition = message.partition(),
+            offset = message.offset(),
+            "not a message of this topic; passed over"
+        );
     }
 
     /// Learns how attempts went.
     fn settle(&mut self) -> Result<(), AlerterError> {
-        while let Ok(attempt) = self.results.try_recv() {
-            self.ended(attempt);
+        while let Ok(ended) = self.results.try_recv() {
+            self.ended(ended)?;
         }
         self.write()
     }
 
-    fn ended(&mut self, attempt: Attempt) {
+    fn ended(&mut self, ended: Ended) -> Result<(), AlerterError> {
         self.under_way = self.under_way.saturating_sub(1);
-        let Attempt { delivery, outcome } = attempt;
+        let Attempt { delivery, outcome } = match ended {
+            Ended::Attempt(attempt) => attempt,
+            Ended::Panic { receiver } => return Err(AlerterError::Sender(receiver)),
+        };
         let now = wall_ms();
         let fate = self.core.outcome(&delivery, &outcome, now);
         let why = match &outcome {
@@ -248,7 +280,11 @@ impl Loop<'_> {
         }
         self.note(&delivery.receiver, fate);
         self.shared.board.settled(&delivery, fate, why, now);
+        if fate == Fate::Failed {
+            self.failed.insert(delivery.receiver);
+        }
         self.news = true;
+        Ok(())
     }
 
     fn note(&self, receiver: &str, fate: Fate) {
@@ -278,22 +314,23 @@ impl Loop<'_> {
         self.news |= !due.is_empty();
         self.write()?;
         for delivery in due {
-            self.shared.board.sending(&delivery, now);
-            if self.senders.send(&delivery) {
-                self.under_way += 1;
-            } else {
-                let why = "its thread has ended".to_owned();
-                let outcome = Outcome::NotNow { why, wait_ms: None };
-                self.under_way += 1;
-                self.ended(Attempt { delivery, outcome });
+            let aside = self.core.put_aside(&delivery.receiver);
+            self.shared.board.sending(&delivery, &aside, now);
+            if !self.senders.send(&delivery) {
+                return Err(AlerterError::Sender(delivery.receiver));
             }
+            self.under_way += 1;
         }
         Ok(())
     }
 
     fn write(&mut self) -> Result<(), AlerterError> {
         if std::mem::take(&mut self.news) {
-            self.store.write(&self.core.take_writes())?;
+            let mut writes = self.core.take_writes();
+            for receiver in std::mem::take(&mut self.failed) {
+                writes.push((format!("{FAILED_KEY}{receiver}"), Some(self.shared.board.failed(&receiver))));
+            }
+            self.store.write(&writes)?;
         }
         Ok(())
     }

@@ -96,6 +96,7 @@ fn body(delivery: &Delivery, words: &Words, parts_max: usize, lines_max: usize) 
         };
         out.push_str(&line);
     }
+    write_advice(&mut out, delivery, words);
     if let Some(url) = &words.console_url {
         let name = if zh { "打开控制台" } else { "Open the console" };
         let _ = writeln!(out, "[{name}]({url}/alerts)\n");
@@ -139,16 +140,29 @@ fn write_part(out: &mut String, part: &Part, words: &Words, lines_max: usize) {
             writeln!(out, "\noldest: {who}, since {since}")
         };
     }
-    let rules: BTreeSet<_> = part.changes.iter().take(begun).map(|c| c.alert.rule).collect();
-    if let (Some(rule), 1) = (rules.first(), rules.len()) {
-        let advice = advice(*rule, words.language);
-        let _ = if zh {
-            writeln!(out, "\n建议：{advice}")
+    out.push('\n');
+}
+
+/// What to do about each of the rules that fire: one of nine at most.
+fn write_advice(out: &mut String, delivery: &Delivery, words: &Words) {
+    let begun = delivery.changes().filter(|c| c.what != What::Resolved);
+    let rules: BTreeSet<_> = begun.map(|c| c.alert.rule).collect();
+    let (name, colon) = match words.language {
+        Language::Chinese => ("建议", "："),
+        Language::English => ("What to do", ": "),
+    };
+    let is_only = rules.len() == 1;
+    for rule in rules {
+        let advice = advice(rule, words.language);
+        let _ = if is_only {
+            writeln!(out, "{name}{colon}{advice}\n")
         } else {
-            writeln!(out, "\nWhat to do: {advice}")
+            writeln!(out, "- {name} · {}{colon}{advice}", rule_name(rule, words.language))
         };
     }
-    out.push('\n');
+    if !is_only && !out.ends_with("\n\n") {
+        out.push('\n');
+    }
 }
 
 /// `**新告警 300**（严重 12，重要 30，警告 258） · 恢复 3 · 仍有 297 条`

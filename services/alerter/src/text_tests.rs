@@ -91,6 +91,32 @@ fn what_is_over_says_how_long_it_lasted() {
 }
 
 #[test]
+fn every_rule_that_fires_gets_advice() {
+    let of_rule = |what, (at, rule): (usize, Rule)| {
+        let mut one = change(what, &format!("a{at}"), EVENING, Severity::Major);
+        one.alert.rule = rule;
+        one
+    };
+    let begun = Rule::ALL.into_iter().skip(1).enumerate().map(|one| of_rule(What::Firing, one));
+    let over = of_rule(What::Resolved, (20, Rule::ALL[0]));
+    let together: Vec<Change> = begun.clone().chain([over]).collect();
+    let apart: Vec<Vec<Change>> = begun.map(|one| vec![one.clone(), one]).collect();
+    for delivery in [delivery(vec![together]), delivery(apart)] {
+        for language in [Language::Chinese, Language::English] {
+            let limit = 4_096;
+            let text = of(&delivery, &words(language), limit);
+            assert!(text.body.len() <= limit && text.body.ends_with(&delivery.id), "{}", text.body);
+            for rule in Rule::ALL.into_iter().skip(1) {
+                let lines = text.body.lines().filter(|l| l.contains(advice(rule, language)));
+                let lines: Vec<&str> = lines.collect();
+                assert!(lines.len() == 1 && lines[0].contains(rule_name(rule, language)), "{}", text.body);
+            }
+            assert!(!text.body.contains(advice(Rule::ALL[0], language)), "{}", text.body);
+        }
+    }
+}
+
+#[test]
 fn every_rule_has_words_in_both_languages() {
     for rule in Rule::ALL {
         for language in [Language::Chinese, Language::English] {

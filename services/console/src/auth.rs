@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use peakdesk_runtime::config::{ConsoleAuth, ConsoleConfig};
+use peakdesk_runtime::http::is_for_this_machine;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,7 +94,7 @@ impl Auth {
 
     /// Whether a request may come in at all, whoever asks.
     pub fn admits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.config.auth == ConsoleAuth::None && !is_loopback_host(text(headers, header::HOST.as_str()).unwrap_or_default()) {
+        if self.config.auth == ConsoleAuth::None && !is_for_this_machine(headers) {
             return Err(Refusal::Host);
         }
         Ok(())
@@ -209,16 +210,6 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     lines
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
-}
-
-/// Whether a `Host` header names this machine and nothing else.
-pub fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
-        Some(_) => return false,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Wrong tokens by address.

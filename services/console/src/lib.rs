@@ -37,5 +37,5 @@ pub mod users;
 
 pub use acknowledge::run_writer;
 pub use consume::{Source, run};
-pub use route::router;
+pub use route::{router, router_with};
 pub use shared::{Around, ConsoleError, Shared, check};

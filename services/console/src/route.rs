@@ -5,15 +5,16 @@
 //!                                                └─► /api: body limit ─► who asks ─► not by another page ─► handler
 //! ```
 
+use crate::access::Role;
 use crate::auth::{Identity, Refusal};
 use crate::shared::Shared;
 use crate::{api, page, stream};
-use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use peakdesk_log::group::wall_ms;
 use peakdesk_runtime::config::ConsoleAuth;
 use std::net::SocketAddr;
@@ -31,6 +32,12 @@ const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// The routes: to be merged into the server of the process.
 pub fn router(shared: Arc<Shared>) -> Router {
+    router_with(shared, Router::new())
+}
+
+/// The same, with more routes that only an admin of all shops may ask.
+pub fn router_with(shared: Arc<Shared>, for_admins: Router) -> Router {
+    let for_admins = for_admins.layer(middleware::from_fn(admins_only)).with_state(());
     let known = Router::new()
         .route("/api/me", get(api::me))
         .route("/api/shops", get(api::shops))
@@ -41,6 +48,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/api/alerts", get(api::alerts))
         .route("/api/alerts/{alert_id}/acknowledge", post(api::acknowledge).delete(api::take_back))
         .route("/api/events", get(stream::events))
+        .merge(for_admins)
         .layer(middleware::from_fn_with_state(shared.clone(), identify));
     Router::new()
         .route("/api/openapi.json", get(api::openapi))
@@ -115,6 +123,14 @@ pub fn refuse_foreign(shared: &Shared) -> Response {
         StatusCode::FORBIDDEN,
         "changes need the header X-Peakdesk: 1, and come from this origin",
     )
+}
+
+/// Refuses everybody but an admin of all shops; [`identify`] goes before it.
+async fn admins_only(Extension(identity): Extension<Identity>, request: Request, next: Next) -> Response {
+    if identity.user.role() == Some(Role::Admin) && identity.user.sees_all() {
+        return next.run(request).await;
+    }
+    api::fail(StatusCode::FORBIDDEN, "only an admin of all shops may ask this")
 }
 
 /// Whether a request may have been made by a page of another origin.

@@ -4,6 +4,7 @@ use super::*;
 use crate::consume::Source;
 use crate::shared::Around;
 use crate::state::tests::row;
+use axum::Json;
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
 use peakdesk_model::alert::{Severity, TransitionKind};
@@ -55,7 +56,8 @@ impl Desk {
             shutdown: Shutdown::new(),
         };
         let shared = Arc::new(Shared::new(&config, Policies::default(), &around).unwrap());
-        let router = router(shared.clone());
+        let more = Router::new().route("/api/more", get(|| async { Json(true) }));
+        let router = router_with(shared.clone(), more);
         Desk {
             shared,
             metrics,
@@ -601,6 +603,16 @@ async fn streams_are_limited_and_end_with_the_process() {
     three.ended().await;
     assert_eq!(desk.metric("peakdesk_console_clients"), 0.0);
     assert_eq!(desk.metric("peakdesk_console_dropped_clients_total"), 0.0);
+}
+
+#[tokio::test]
+async fn routes_that_were_added_are_for_admins() {
+    let desk = Desk::filled(&[]);
+    assert_eq!(desk.get("admin", "/api/more").await, (StatusCode::OK, Value::Bool(true)));
+    for user in ["supervisor", "viewer", "agent"] {
+        assert_eq!(desk.get(user, "/api/more").await.0, StatusCode::FORBIDDEN, "{user}");
+    }
+    assert_eq!(desk.get("", "/api/more").await.0, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

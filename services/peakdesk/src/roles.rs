@@ -110,7 +110,7 @@ pub fn serve(config: Config, role: Role) -> anyhow::Result<()> {
     };
     let more = match &watched {
         Some(shared) => console::router(shared.clone()),
-        None if role == Role::Alerter => deliveries::routes(around.deliveries.clone()),
+        None if role == Role::Alerter => deliveries::guarded(&around.deliveries, config.http_listen, &config.alerter.api_token),
         None => axum::Router::new(),
     };
     let server = match config.http_listen {

@@ -263,6 +263,8 @@ pub struct AlerterConfig {
     pub console_url: Option<String>,
     /// What was written to Kafka longer ago than this is a backlog (ms).
     pub behind_max_ms: i64,
+    /// What `GET /api/deliveries` asks for; `None`: it answers on loopback only.
+    pub api_token: Option<Secret<String>>,
 }
 
 /// How log lines are written.

@@ -316,6 +316,9 @@ fn networks(read: Reader<'_>, path: &str) -> Result<Vec<IpNet>, ConfigError> {
         .collect()
 }
 
+/// A token is a secret that nobody can guess, however many try.
+const API_TOKEN_LEN_MIN: usize = 16;
+
 fn alerter(read: Reader<'_>) -> Result<AlerterConfig, ConfigError> {
     let console_url = read.text("alerter.console_url").trim_end_matches('/');
     if !console_url.is_empty() && !console_url.starts_with("http://") && !console_url.starts_with("https://") {
@@ -325,12 +328,20 @@ fn alerter(read: Reader<'_>) -> Result<AlerterConfig, ConfigError> {
     if behind_max_ms < SECOND_MS {
         return Err(read.invalid("alerter.behind_max", "must be at least 1s"));
     }
+    let api_token = read.secret_file("alerter.api_token_file")?;
+    if api_token.as_ref().is_some_and(|token| token.reveal().len() < API_TOKEN_LEN_MIN) {
+        return Err(read.invalid(
+            "alerter.api_token_file",
+            "the token is shorter than 16 characters; make a longer one",
+        ));
+    }
     Ok(AlerterConfig {
         routes_file: read.path("alerter.routes_file"),
         state_dir: PathBuf::from(read.filled("alerter.state_dir")?),
         language: read.one_of("alerter.language", &[("zh", "zh"), ("en", "en")])?,
         console_url: Some(console_url.to_owned()).filter(|url| !url.is_empty()),
         behind_max_ms,
+        api_token,
     })
 }
 

@@ -8,12 +8,13 @@ use crate::metrics::{self, Metrics};
 use crate::patience::{IDLE_PATIENCE, PatientListener, WRITE_PATIENCE};
 use crate::shutdown::Shutdown;
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -74,6 +75,31 @@ impl Drop for Server {
     }
 }
 
+/// Whether a request names this machine as its host, and nothing else: a page elsewhere must not reach what asks for no login by a name of its own.
+pub fn is_for_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    is_loopback_host(host)
+}
+
+/// A layer of routes that ask for no login: refuses what is not for this machine.
+pub async fn for_this_machine(request: Request, next: Next) -> Response {
+    if is_for_this_machine(request.headers()) {
+        return next.run(request).await;
+    }
+    let why = "without authentication this answers to localhost and loopback addresses only\n";
+    (StatusCode::FORBIDDEN, why).into_response()
+}
+
+/// Whether a `Host` header names this machine and nothing else.
+fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
+        Some(_) => return false,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 fn routes(probes: Probes) -> Router {
     Router::new()
         .route("/metrics", get(render_metrics))
@@ -117,6 +143,25 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::time::Duration;
+
+    #[test]
+    fn hosts_of_this_machine_are_known() {
+        let is = |host: &str| is_for_this_machine(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
+        for host in ["localhost", "LOCALHOST:9464", "127.0.0.1:1", "127.8.8.8", "[::1]", "[::1]:9464"] {
+            assert!(is(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:9464",
+            "[::1]evil",
+            "[::2]:1",
+        ] {
+            assert!(!is(host), "{host}");
+        }
+        assert!(!is_for_this_machine(&HeaderMap::new()));
+    }
 
     async fn fetch(address: SocketAddr, path: &'static str) -> String {
         let request = move || {

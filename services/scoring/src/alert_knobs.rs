@@ -11,13 +11,16 @@ use serde::{Deserialize, Serialize};
 pub enum Unit {
     /// `"100s"`; held in milliseconds.
     Duration,
-    /// `"5"`.
+    /// `"5"`, up to [`COUNT_MAX`].
     Count,
     /// `"80%"` or `"80"`, a whole number from 0 to 100.
     Percent,
     /// `"true"` or `"false"`; held as 1 or 0.
     Switch,
 }
+
+/// The largest count: more buyers, replies or refunds than any shop has, and small enough to be multiplied with another count.
+const COUNT_MAX: i64 = 1_000_000_000;
 
 /// Name, unit and default of every knob; those whose value 0 would fire on nothing are marked.
 const KNOBS: [(&str, Unit, i64, bool); 49] = {
@@ -165,8 +168,8 @@ impl AlertKnobs {
             Unit::Count => text
                 .parse()
                 .ok()
-                .filter(|v| *v >= 0)
-                .ok_or_else(|| format!("{text:?} is not a whole number from 0"))?,
+                .filter(|v| (0..=COUNT_MAX).contains(v))
+                .ok_or_else(|| format!("{text:?} is not a whole number from 0 to {COUNT_MAX}"))?,
             Unit::Percent => text
                 .strip_suffix('%')
                 .unwrap_or(text)
@@ -196,5 +199,26 @@ impl AlertKnobs {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn counts_are_bounded() {
+        for (knob, unit, _, _) in KNOBS {
+            if unit == Unit::Count {
+                let mut knobs = AlertKnobs::default();
+                knobs.set(knob, &COUNT_MAX.to_string()).unwrap();
+                assert_eq!(knobs.get(knob), Some(COUNT_MAX));
+                for bad in [(COUNT_MAX + 1).to_string(), i64::MAX.to_string(), "-1".to_owned()] {
+                    let problem = knobs.set(knob, &bad).unwrap_err();
+                    assert!(problem.contains("from 0 to 1000000000"), "{problem}");
+                }
+            }
+        }
     }
 }

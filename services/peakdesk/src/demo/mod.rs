@@ -19,7 +19,7 @@ use clap::Args;
 use peakdesk_model::input::Topic;
 use peakdesk_model::time::{HOUR_MS, MINUTE_MS};
 use peakdesk_runtime::config::Config;
-use peakdesk_runtime::http::{Probes, Server};
+use peakdesk_runtime::http::{Probes, Server, for_this_machine};
 use peakdesk_simulator::{Generator, KafkaSink, SimTotals};
 use rdkafka::mocking::MockCluster;
 use receiver::Receiver;
@@ -211,10 +211,11 @@ fn serve(
 ) -> Option<Server> {
     let listen = config.http_listen?;
     let page = || {
-        let page = peakdesk_console::router(console.clone()).merge(peakdesk_alerter::api::routes(around.deliveries.clone()));
+        let deliveries = peakdesk_alerter::api::routes(around.deliveries.clone());
+        let page = peakdesk_console::router_with(console.clone(), deliveries);
         // What it was sent is shown to everybody, so it is there for this machine only.
         if listen.ip().is_loopback() {
-            page.merge(receiver.routes())
+            page.merge(receiver.routes().layer(axum::middleware::from_fn(for_this_machine)))
         } else {
             page
         }
