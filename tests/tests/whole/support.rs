@@ -29,6 +29,7 @@ pub const INPUTS: [&str; 3] = ["chat", "orders", "refunds"];
 pub struct Topics<'s> {
     scene: &'s Scene,
     settings: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 impl<'s> Topics<'s> {
@@ -38,6 +39,7 @@ impl<'s> Topics<'s> {
             format!("kafka.bootstrap={}", Kafka::shared()?.bootstrap()),
             format!("kafka.group_prefix={}", scene.prefix()),
             "topics.log_partitions=4".to_owned(),
+            format!("checkpoint.url={}", text(&scene.path("checkpoints"))?),
         ];
         for topic in INPUTS {
             settings.push(format!("topics.{topic}.name={}", scene.name(topic)));
@@ -53,13 +55,24 @@ impl<'s> Topics<'s> {
         ] {
             settings.push(format!("topics.{key}={}", scene.name(name)));
         }
-        Ok(Topics { scene, settings })
+        Ok(Topics {
+            scene,
+            settings,
+            env: Vec::new(),
+        })
     }
 
     /// Another setting for every process.
     #[must_use]
     pub fn with(mut self, setting: String) -> Topics<'s> {
         self.settings.push(setting);
+        self
+    }
+
+    /// A variable in the environment of every process.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Topics<'s> {
+        self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -76,6 +89,9 @@ impl<'s> Topics<'s> {
         let mut launch = self.scene.peakdesk(name)?.arg(subcommand);
         for setting in &self.settings {
             launch = launch.arg("--set").arg(setting);
+        }
+        for (name, value) in &self.env {
+            launch = launch.env(name, value);
         }
         Ok(launch)
     }

@@ -82,6 +82,7 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
     config.kafka.bootstrap = broker.bootstrap_servers();
     config.topics.log_partitions = LOG_PARTITIONS;
     config.warehouse.output = output.clone();
+    config.checkpoint.url = output.join("checkpoints").display().to_string();
     let counts = [
         (Topic::Chat, sim.partitions.chat),
         (Topic::Orders, sim.partitions.orders),
@@ -213,7 +214,11 @@ fn serve(
     let page = || {
         let page = peakdesk_console::router(console.clone()).merge(peakdesk_alerter::api::routes(around.deliveries.clone()));
         // What it was sent is shown to everybody, so it is there for this machine only.
-        if listen.ip().is_loopback() { page.merge(receiver.routes()) } else { page }
+        if listen.ip().is_loopback() {
+            page.merge(receiver.routes())
+        } else {
+            page
+        }
     };
     let probes = || Probes {
         metrics: around.metrics.clone(),
