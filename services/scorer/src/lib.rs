@@ -23,10 +23,10 @@ mod refusals;
 mod restore;
 mod save;
 
+pub use hold::Held;
 pub use metrics::ScorerMetrics;
 pub use refusals::Refusals;
 
-use hold::Held;
 use partition::{Emit, Partition};
 use peakdesk_checkpoint::keeper::Keeper;
 use peakdesk_checkpoint::store::StoreConfig;
@@ -76,6 +76,8 @@ pub struct Shared {
     pub keeper: Option<Keeper>,
     /// Partitions that cannot start.
     pub refusals: Refusals,
+    /// States of partitions that were given up by any of the threads.
+    pub held: Held,
     /// Ends the loops.
     pub shutdown: Shutdown,
 }
@@ -99,7 +101,6 @@ struct Worker<'s> {
     /// Assigned and not folded yet.
     coming: BTreeMap<i32, Coming>,
     partitions: BTreeMap<i32, Partition>,
-    held: Held,
     shown_at: Instant,
 }
 
@@ -116,7 +117,6 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
         saver: Saver::new(shared),
         coming: BTreeMap::new(),
         partitions: BTreeMap::new(),
-        held: Held::new(config.checkpoint.hold, config.checkpoint.every),
         shown_at: Instant::now(),
     };
     while !shared.shutdown.is_requested() {
@@ -159,7 +159,7 @@ impl Worker<'_> {
     }
 
     fn take_over(&mut self, start: &Start) {
-        let held = self.held.take(start.partition);
+        let held = self.shared.held.take(start.partition);
         self.coming.insert(start.partition, Coming::new(start, held, self.shared));
     }
 
@@ -167,7 +167,7 @@ impl Worker<'_> {
         self.coming.remove(&number);
         self.saver.end(number);
         if let Some(partition) = self.partitions.remove(&number) {
-            self.held.keep(partition);
+            self.shared.held.keep(partition);
         }
         self.shared.refusals.remove(number);
         self.shared.metrics.forget(number);
@@ -216,6 +216,6 @@ impl Worker<'_> {
             partition.report();
         }
         self.saver.show();
-        self.held.expire();
+        self.shared.held.expire();
     }
 }

@@ -63,9 +63,10 @@ impl<'s> Stage<'s> {
         })
     }
 
-    /// Starts a scorer that takes checkpoints this often.
+    /// Starts a scorer that takes checkpoints this often; with one thread, so that it is one member of its group.
     pub fn scorer(&self, name: &str, every: &str) -> Result<Role> {
-        self.topics.role(name, "scorer", &[format!("checkpoint.every={every}")])
+        let every = format!("checkpoint.every={every}");
+        self.topics.role_with(name, "scorer", &["--threads", "1"], &[every])
     }
 
     /// Fails if the traffic is over: what a test did was then not done under load.

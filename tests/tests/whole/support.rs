@@ -98,9 +98,15 @@ impl<'s> Topics<'s> {
 
     /// Starts a role that serves HTTP on a port of its own, and waits until it says that it is ready.
     pub fn role(&self, name: &str, subcommand: &str, settings: &[String]) -> Result<Role> {
+        self.role_with(name, subcommand, &[], settings)
+    }
+
+    /// The same with flags.
+    pub fn role_with(&self, name: &str, subcommand: &str, flags: &[&str], settings: &[String]) -> Result<Role> {
         let port = Port::reserve()?;
         let mut launch = self
             .launch(name, subcommand)?
+            .args(flags)
             .args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
         for setting in settings {
             launch = launch.arg("--set").arg(setting);
