@@ -106,6 +106,30 @@ impl Kafka {
         })
     }
 
+    /// Removes the messages before an offset, by partition, as retention would.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses, or does not answer.
+    pub fn delete_records(&self, topic: &str, before: &[(i32, i64)]) -> Result {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let mut offsets = TopicPartitionList::new();
+        for (partition, offset) in before {
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        }
+        let options = AdminOptions::new()
+            .operation_timeout(Some(REQUEST_LIMIT))
+            .request_timeout(Some(REQUEST_LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let answer = runtime
+            .block_on(admin.delete_records(&offsets, &options))
+            .context(format!("truncating {topic}"))?;
+        for element in answer.elements() {
+            element.error().context(format!("truncating {topic}[{}]", element.partition()))?;
+        }
+        Ok(())
+    }
+
     /// The number of partitions of a topic.
     ///
     /// # Errors

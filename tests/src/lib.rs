@@ -22,6 +22,7 @@ pub mod guard;
 pub mod http;
 mod kafka;
 mod kafka_client;
+pub mod object_store;
 mod peakdesk;
 mod ports;
 mod process;

@@ -6,6 +6,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,24 @@ struct Acknowledged {
     delivered: AtomicU64,
     failed: AtomicU64,
     first_failure: Mutex<Option<(String, String)>>,
+    order: Mutex<Order>,
+}
+
+/// Which messages are acknowledged, by their numbers. Partitions overtake each other.
+#[derive(Debug, Default)]
+struct Order {
+    /// All before it are.
+    until: usize,
+    beyond: BTreeSet<usize>,
+}
+
+impl Order {
+    fn acknowledge(&mut self, number: usize) {
+        self.beyond.insert(number);
+        while self.beyond.remove(&self.until) {
+            self.until += 1;
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -26,11 +45,12 @@ struct Context(Arc<Acknowledged>);
 impl ClientContext for Context {}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         match result {
             Ok(_) => {
+                self.0.order.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(number);
                 self.0.delivered.fetch_add(1, Ordering::Release);
             }
             Err((error, message)) => {
@@ -80,7 +100,8 @@ impl Delivery {
     pub fn send(&mut self, message: Outgoing<'_>) -> Result<(), LogError> {
         self.check()?;
         let begun = Instant::now();
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(message.topic).partition(message.partition);
+        let number = self.sent as usize;
+        let mut record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(message.topic, number).partition(message.partition);
         record.key = message.key;
         record.payload = message.payload;
         record.headers = message.headers;
@@ -107,6 +128,17 @@ impl Delivery {
     /// Lets the client report acknowledgements.
     pub fn poll(&self) {
         self.producer.poll(Duration::ZERO);
+    }
+
+    /// How many messages were sent: the number of the next one.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Every message whose number is below it is acknowledged.
+    pub fn acknowledged_until(&self) -> u64 {
+        let order = self.context.0.order.lock().unwrap_or_else(PoisonError::into_inner);
+        order.until as u64
     }
 
     /// Messages that are not acknowledged yet.
@@ -140,5 +172,20 @@ impl Delivery {
             self.producer.poll(Duration::from_millis(1));
         }
         self.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Order;
+
+    #[test]
+    fn one_missing_acknowledgement_holds_back_those_after_it() {
+        let mut order = Order::default();
+        let mut until = |number| {
+            order.acknowledge(number);
+            order.until
+        };
+        assert_eq!([0, 2, 3, 1, 5, 4].map(&mut until), [1, 1, 1, 4, 4, 6]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Assignments come as [`Change`]s, in order with the messages: a change is handed out before any message that was read
 //! after it. Where reading begins is decided here (from the committed offset, else from the beginning) and told to the
-//! owner together with what was committed beside the offset.
+//! owner together with what was committed beside the offset; or the owner decides while the partition is held.
 //!
 //! ```text
 //! poll ─► changes (assigned: topic, partition, offset, metadata │ revoked) ─► then the message, the end of a partition, or nothing
@@ -34,8 +34,8 @@ pub fn wall_ms() -> i64 {
 pub enum Begin {
     /// At the committed offset, if what was committed beside it is still about this topic; else at the beginning.
     Committed(Box<dyn Fn(&str) -> bool + Send + Sync>),
-    /// At offset 0, always: the reader rebuilds its state.
-    Zero,
+    /// Where the owner says, later: a partition is assigned paused, for [`Member::hold`] and [`Member::resume`].
+    Held,
 }
 
 /// A partition that was assigned.
@@ -45,10 +45,12 @@ pub struct Start {
     pub topic: String,
     /// Partition.
     pub partition: i32,
-    /// First offset that will be read.
+    /// First offset that will be read, unless the owner says another.
     pub offset: i64,
     /// First offset that is there.
     pub low: i64,
+    /// The offset that the next message will get.
+    pub high: i64,
     /// What was committed beside the offset; `None` where nothing is committed.
     pub metadata: Option<String>,
 }
@@ -183,7 +185,7 @@ impl Context {
         let mut starts = Vec::new();
         let mut from = TopicPartitionList::new();
         let committed = match self.begin {
-            Begin::Zero => None,
+            Begin::Held => None,
             Begin::Committed(_) => {
                 let ask = || consumer.committed_offsets(list.clone(), Duration::from_secs(5));
                 Some(patiently("committed offsets", START_PATIENCE, ask)?)
@@ -192,14 +194,14 @@ impl Context {
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             let ask = || consumer.fetch_watermarks(topic, partition, Duration::from_secs(5));
-            let (low, _) = patiently("watermarks", START_PATIENCE, ask)?;
+            let (low, high) = patiently("watermarks", START_PATIENCE, ask)?;
             let known = committed.as_ref().and_then(|c| c.find_partition(topic, partition));
             let (offset, metadata) = match known.map(|k| (k.offset(), k.metadata().to_owned())) {
                 Some((Offset::Offset(offset), metadata)) => match &self.begin {
                     Begin::Committed(usable) if !usable(&metadata) => (low, Some(metadata)),
                     _ => (offset, Some(metadata)),
                 },
-                _ => (if matches!(self.begin, Begin::Zero) { 0 } else { low }, None),
+                _ => (low, None),
             };
             if offset < low {
                 return Err(LogError::Truncated {
@@ -216,6 +218,7 @@ impl Context {
                 partition,
                 offset,
                 low,
+                high,
                 metadata,
             });
         }
@@ -225,6 +228,9 @@ impl Context {
             consumer.assign(&from)
         };
         assigned.map_err(|e| read_error("assignment", &e))?;
+        if matches!(self.begin, Begin::Held) {
+            consumer.pause(&from).map_err(|e| read_error("pause", &e))?;
+        }
         Ok(starts)
     }
 }

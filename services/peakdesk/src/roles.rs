@@ -5,7 +5,9 @@ use anyhow::Context;
 use peakdesk_alerter::api::{self as deliveries, Board};
 use peakdesk_alerter::metrics::AlerterMetrics;
 use peakdesk_alerter::service::{self as alerter, AlerterError};
-use peakdesk_alerter::store::Store;
+use peakdesk_alerter::store::Store as Outbox;
+use peakdesk_checkpoint::keeper::Keeper;
+use peakdesk_checkpoint::store::Store;
 use peakdesk_console::{self as console, ConsoleError, Source};
 use peakdesk_intake::service::{self as intake, IntakeError, IntakeMetrics};
 use peakdesk_log::error::LogError;
@@ -16,7 +18,7 @@ use peakdesk_runtime::health::{Health, Heartbeat};
 use peakdesk_runtime::http::{Probes, Server};
 use peakdesk_runtime::metrics::Metrics;
 use peakdesk_runtime::shutdown::Shutdown;
-use peakdesk_scorer::{self as scorer, ScorerError, ScorerMetrics};
+use peakdesk_scorer::{self as scorer, Held, Refusals, ScorerError, ScorerMetrics};
 use peakdesk_warehouse::service::{self as warehouse, WarehouseError, WarehouseMetrics};
 use prometheus::IntCounterVec;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -188,12 +190,18 @@ pub fn start(config: &Config, role: Role, around: &Surroundings, clock_speed: &A
         Role::Scorer { threads: n } => {
             let constants = setup::constants(config);
             let policies = setup::policies(config, &constants)?;
-            let metrics = ScorerMetrics::new(&around.metrics)?;
+            let keeper = match config.checkpoint.enabled {
+                true => Some(Keeper::new(Store::open(&scorer::store_config(&config.checkpoint))?)?),
+                false => None,
+            };
             let shared = Arc::new(scorer::Shared {
                 config: config.clone(),
                 constants,
                 policies,
-                metrics,
+                metrics: ScorerMetrics::new(&around.metrics)?,
+                keeper,
+                held: Held::new(&config.checkpoint),
+                refusals: Refusals::new(around.health.condition("log partitions can start")),
                 shutdown,
             });
             for i in 0..n {
@@ -224,7 +232,7 @@ pub fn start(config: &Config, role: Role, around: &Surroundings, clock_speed: &A
         Role::Alerter => {
             let plan = alerter::plan(config)?.ok_or(AlerterError::NoRoutes)?;
             // A directory that cannot be used is said now; later it may be a full disk, which passes.
-            drop(Store::open(&config.alerter.state_dir)?);
+            drop(Outbox::open(&config.alerter.state_dir)?);
             let shared = Arc::new(alerter::Shared {
                 config: config.clone(),
                 plan: Arc::new(plan),

@@ -44,6 +44,8 @@ pub struct Config {
     pub scoring: ScoringConfig,
     /// Policy files.
     pub policy: PolicyConfig,
+    /// Where the scorer keeps its state.
+    pub checkpoint: CheckpointConfig,
     /// The warehouse role.
     pub warehouse: WarehouseConfig,
     /// The console role.
@@ -64,8 +66,19 @@ pub struct KafkaConfig {
     pub bootstrap: String,
     /// Consumer groups are named `PREFIX-ROLE`.
     pub group_prefix: String,
+    /// How groups share partitions.
+    pub group_protocol: GroupProtocol,
     /// Client options passed through; none of those Peakdesk sets itself.
     pub options: BTreeMap<String, Secret<String>>,
+}
+
+/// How the members of a group share partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members do it, cooperative-sticky; every broker knows it.
+    Classic,
+    /// The broker does it (KIP-848); Kafka 4.0 or newer.
+    Consumer,
 }
 
 /// How the values of a topic are written.
@@ -201,6 +214,27 @@ pub struct PolicyConfig {
     pub file: Option<PathBuf>,
     /// Shops with a policy file of their own.
     pub shop_files: BTreeMap<String, PathBuf>,
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointConfig {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// `s3://BUCKET/PREFIX`, `file:///DIRECTORY`, or a directory.
+    pub url: String,
+    /// Address of an S3-compatible server; `None`: Amazon's.
+    pub endpoint: Option<String>,
+    /// Its region; `None`: as the environment says.
+    pub region: Option<String>,
+    /// Whether the endpoint may be plain HTTP.
+    pub allow_http: bool,
+    /// Of each partition, this often.
+    pub every: Duration,
+    /// How many of each partition are kept.
+    pub keep: usize,
+    /// States of partitions given up that stay in memory, in case they come back.
+    pub hold: usize,
 }
 
 /// `[warehouse]`

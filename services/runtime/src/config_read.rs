@@ -39,6 +39,7 @@ pub(super) fn config(layers: Layers) -> Result<Config, ConfigError> {
         intake: intake(reader)?,
         scoring: scoring(reader)?,
         policy: policy(reader)?,
+        checkpoint: checkpoint(reader)?,
         warehouse: warehouse(reader)?,
         console: console(reader)?,
         alerter: alerter(reader)?,
@@ -67,6 +68,10 @@ fn kafka(read: Reader<'_>) -> Result<KafkaConfig, ConfigError> {
     Ok(KafkaConfig {
         bootstrap: read.filled("kafka.bootstrap")?,
         group_prefix: read.filled("kafka.group_prefix")?,
+        group_protocol: read.one_of(
+            "kafka.group_protocol",
+            &[("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)],
+        )?,
         options,
     })
 }
@@ -232,6 +237,45 @@ fn policy(read: Reader<'_>) -> Result<PolicyConfig, ConfigError> {
     Ok(PolicyConfig {
         file: read.path("policy.file"),
         shop_files,
+    })
+}
+
+fn checkpoint(read: Reader<'_>) -> Result<CheckpointConfig, ConfigError> {
+    const ENDPOINT: &str = "checkpoint.endpoint";
+    let endpoint = Some(read.text(ENDPOINT).to_owned()).filter(|text| !text.is_empty());
+    let allow_http = read.boolean("checkpoint.allow_http");
+    match &endpoint {
+        Some(address) if address.starts_with("http://") && !allow_http => {
+            return Err(read.invalid(
+                ENDPOINT,
+                "would send states over plain HTTP; write https://, or set checkpoint.allow_http",
+            ));
+        }
+        Some(address) if !address.starts_with("http://") && !address.starts_with("https://") => {
+            return Err(read.invalid(ENDPOINT, "not an address; write it like https://s3.example"));
+        }
+        _ => {}
+    }
+    let url = read.filled("checkpoint.url")?;
+    if url.contains("://") && !url.starts_with("s3://") && !url.starts_with("file:///") {
+        return Err(read.invalid(
+            "checkpoint.url",
+            "not an address; write a directory, file:///directory or s3://bucket/prefix",
+        ));
+    }
+    let every_ms = read.duration_ms("checkpoint.every")?;
+    if !(SECOND_MS..=DAY_MS).contains(&every_ms) {
+        return Err(read.invalid("checkpoint.every", "must be 1s to 1d; 3m is usual"));
+    }
+    Ok(CheckpointConfig {
+        enabled: read.boolean("checkpoint.enabled"),
+        url,
+        endpoint,
+        region: Some(read.text("checkpoint.region").to_owned()).filter(|text| !text.is_empty()),
+        allow_http,
+        every: Duration::from_millis(every_ms.unsigned_abs()),
+        keep: read.int_in("checkpoint.keep", 1, 1_000)? as usize,
+        hold: read.int_in("checkpoint.hold", 0, LOG_PARTITIONS_MAX)? as usize,
     })
 }
 

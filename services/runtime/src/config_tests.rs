@@ -35,6 +35,18 @@ fn the_defaults_are_valid_and_those_of_the_metric_definitions() {
     assert_eq!(config.intake.tick, Duration::from_millis(100));
     assert!(config.intake.has_development_key());
     assert_eq!(config.warehouse.slice_ms, 300_000);
+    assert_eq!(config.kafka.group_protocol, GroupProtocol::Classic);
+    let checkpoint = CheckpointConfig {
+        enabled: true,
+        url: "peakdesk-checkpoints".into(),
+        endpoint: None,
+        region: None,
+        allow_http: false,
+        every: Duration::from_secs(180),
+        keep: 3,
+        hold: 8,
+    };
+    assert_eq!(config.checkpoint, checkpoint);
     assert_eq!(config.http_listen, Some("127.0.0.1:9464".parse().unwrap()));
     assert!(config.schema_registry.is_none());
     assert_eq!(config.policy, PolicyConfig::default());
@@ -133,6 +145,16 @@ fn a_bad_value_is_refused_with_its_place() {
         "scoring.alert_step=7s",
         "scoring.alert_step=2m",
         "policy.shops.s=",
+        "kafka.group_protocol=new",
+        "checkpoint.url=",
+        "checkpoint.url=gs://bucket",
+        "checkpoint.url=file://relative",
+        "checkpoint.endpoint=s3.example",
+        "checkpoint.endpoint=http://s3.example",
+        "checkpoint.every=500ms",
+        "checkpoint.every=2d",
+        "checkpoint.keep=0",
+        "checkpoint.hold=-1",
         "warehouse.output=",
         "warehouse.slice=500ms",
         "warehouse.slice=7m",

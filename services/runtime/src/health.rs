@@ -28,7 +28,7 @@ pub struct Health {
 struct Inner {
     start: Instant,
     loops: Mutex<Vec<Loop>>,
-    conditions: Mutex<Vec<(String, Arc<AtomicBool>)>>,
+    conditions: Mutex<Vec<(String, Condition)>>,
 }
 
 #[derive(Debug)]
@@ -46,9 +46,16 @@ pub struct Heartbeat {
     last_ms: Arc<AtomicU64>,
 }
 
-/// One condition of readiness; not met at first.
+/// One condition of readiness; not met at first. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Condition(Arc<AtomicBool>);
+pub struct Condition(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    met: AtomicBool,
+    /// Why it is not met, where there is more to say.
+    why: Mutex<String>,
+}
 
 /// The answer to a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,13 +99,13 @@ impl Health {
 
     /// Registers a condition of readiness.
     pub fn condition(&self, name: impl Into<String>) -> Condition {
-        let met = Arc::new(AtomicBool::new(false));
+        let condition = Condition(Arc::default());
         self.inner
             .conditions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((name.into(), Arc::clone(&met)));
-        Condition(met)
+            .push((name.into(), condition.clone()));
+        condition
     }
 
     /// Whether every loop makes progress.
@@ -133,9 +140,13 @@ impl Health {
             ok: true,
             text: String::new(),
         };
-        for (name, met) in self.inner.conditions.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let met = met.load(Ordering::Relaxed);
-            report.add(met, name, if met { "met" } else { "not met" });
+        for (name, condition) in self.inner.conditions.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let why = condition.0.why.lock().unwrap_or_else(PoisonError::into_inner);
+            match (condition.0.met.load(Ordering::Relaxed), why.as_str()) {
+                (true, _) => report.add(true, name, "met"),
+                (false, "") => report.add(false, name, "not met"),
+                (false, why) => report.add(false, name, why),
+            }
         }
         report
     }
@@ -173,7 +184,13 @@ impl Drop for Heartbeat {
 impl Condition {
     /// Says whether the condition is met now.
     pub fn set(&self, met: bool) {
-        self.0.store(met, Ordering::Relaxed);
+        self.0.met.store(met, Ordering::Relaxed);
+    }
+
+    /// Says that it is not met now, and why: one line.
+    pub fn fail(&self, why: &str) {
+        why.clone_into(&mut self.0.why.lock().unwrap_or_else(PoisonError::into_inner));
+        self.set(false);
     }
 }
 
@@ -240,5 +257,7 @@ mod tests {
         assert!(health.ready().ok);
         broker.set(false);
         assert!(!health.ready().ok);
+        disk.fail("full");
+        assert_eq!(health.ready().text, "BAD broker: not met\nBAD disk: full\n");
     }
 }

@@ -106,6 +106,11 @@ impl Buyer {
         self.open.first().map(|e| e.key.time)
     }
 
+    /// The identities of the events that are not sealed.
+    pub fn open_identities(&self) -> impl Iterator<Item = u128> {
+        self.open.iter().map(|e| e.key.identity())
+    }
+
     /// Adds an event; windows change by what it contributes.
     pub fn insert(&mut self, event: OpenEvent, windows: &mut Windows, rules: &Rules<'_>) -> ChatChange {
         self.heard_at = self.heard_at.max(event.key.time);

@@ -10,13 +10,14 @@
 //! - timers are handled in order of their moment, each as if `complete_until` stood exactly there, so that final rows do not
 //!   depend on how often the clock is told.
 //!
-//! Not here: which partition is read where, checkpoints, set-aside of shops on which the fold panics.
+//! Not here: which partition is read where, where snapshots are kept, set-aside of shops on which the fold panics.
 
 use crate::alerts::Agenda;
 use crate::live::{LiveValue, Telling};
 use crate::output::{Counts, Horizon, Output, Timer};
 use crate::policy::{Constants, Policies, Policy};
 use crate::shop::{Context, Shop};
+use crate::snapshot::{self, Snapshot};
 use hashbrown::HashMap;
 use peakdesk_model::event::Event;
 use peakdesk_model::frame::FrameHead;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fold {
     constants: Constants,
+    #[serde(deserialize_with = "snapshot::indexed")]
     shops: Vec<Shop>,
     shop_index: HashMap<Arc<str>, u32>,
     /// Everything below this offset of a source partition is applied.
@@ -43,7 +45,8 @@ pub struct Fold {
     now: i64,
     complete_until: Option<i64>,
     horizon: Horizon,
-    timers: BTreeMap<i64, Vec<(u32, Timer)>>,
+    /// By moment; shared with a snapshot until they change.
+    timers: BTreeMap<i64, Arc<Vec<(u32, Timer)>>>,
     agenda: Agenda,
     /// The newest wall time of an intake (ms); at which of them each clock last moved, and whether its intake had caught up
     /// when it last spoke.
@@ -260,6 +263,35 @@ impl Fold {
             .min()
     }
 
+    /// The state as it stands, to be stored while the fold goes on. Costs little: what is large is shared until it changes.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(Fold {
+            constants: self.constants.clone(),
+            shops: self.shops.iter().map(Shop::snapshot).collect(),
+            shop_index: self.shop_index.clone(),
+            covered: self.covered.clone(),
+            clocks: self.clocks.clone(),
+            expected: self.expected.clone(),
+            timers: self.timers.clone(),
+            agenda: self.agenda.clone(),
+            moved: self.moved.clone(),
+            ..*self
+        })
+    }
+
+    /// The constants it works by.
+    pub fn constants(&self) -> &Constants {
+        &self.constants
+    }
+
+    /// Whether two folds find the same shops, buyers, orders and events by their names: what a restored one must.
+    #[doc(hidden)]
+    pub fn finds_the_same(&self, other: &Fold) -> bool {
+        self.shop_index == other.shop_index
+            && self.shops.len() == other.shops.len()
+            && self.shops.iter().zip(&other.shops).all(|(a, b)| a.finds_the_same(b))
+    }
+
     /// Lets every scope be evaluated at the next moment, as if all had changed: what must change nothing, as tests show.
     #[doc(hidden)]
     pub fn look_at_all(&mut self) {
@@ -306,8 +338,8 @@ impl Fold {
         while let Some(entry) = self.timers.first_entry().filter(|e| *e.key() <= complete) {
             let (due, mut timers) = entry.remove_entry();
             self.horizon = self.horizon_at(due.max(self.horizon.complete_until));
-            timers.sort_by_key(|(_, timer)| rank(timer));
-            for (place, timer) in timers {
+            Arc::make_mut(&mut timers).sort_by_key(|(_, timer)| rank(timer));
+            for &(place, timer) in timers.iter() {
                 let Some(shop) = self.shops.get_mut(place as usize) else { continue };
                 let policy: &Policy = policies.of(&shop.id);
                 shop.handle(
@@ -357,9 +389,9 @@ fn rank(timer: &Timer) -> u8 {
     }
 }
 
-fn take_timers(timers: &mut BTreeMap<i64, Vec<(u32, Timer)>>, place: u32, out: &mut Output) {
+fn take_timers(timers: &mut BTreeMap<i64, Arc<Vec<(u32, Timer)>>>, place: u32, out: &mut Output) {
     for (due, timer) in out.timers.drain(..) {
-        timers.entry(due).or_default().push((place, timer));
+        Arc::make_mut(timers.entry(due).or_default()).push((place, timer));
     }
 }
 

@@ -37,4 +37,6 @@ pub mod output;
 pub mod policy;
 pub mod publish;
 mod shop;
+mod slab;
+pub mod snapshot;
 mod window;

@@ -89,23 +89,26 @@ impl Shop {
             tell(LiveValue::Curve(self.curve(hour, telling)));
         }
         for agent in 0..self.agents.len() as Agent {
-            let watch = self.windows.watch.agent(agent);
-            let new_day = watch.told_day != Some(day);
-            if std::mem::take(&mut watch.live) || new_day {
+            // Looked at before it is changed: what a snapshot shares is copied for a change.
+            let seen = self.windows.watch.agent_if(agent);
+            if seen.is_none_or(|watch| watch.live || watch.told_day != Some(day)) {
+                let watch = self.windows.watch.agent(agent);
+                watch.live = false;
                 watch.told_day = Some(day);
                 watch.detail = true;
                 tell(LiveValue::Agent(self.agent_live(agent, telling)));
             }
-            let watch = self.windows.watch.agent(agent);
-            if telling.details && std::mem::take(&mut watch.detail) {
+            let seen = self.windows.watch.agent_if(agent);
+            if telling.details && seen.is_some_and(|watch| watch.detail) {
+                self.windows.watch.agent(agent).detail = false;
                 tell(LiveValue::Detail(self.agent_detail(agent, telling)));
             }
         }
     }
 
     fn figures(&mut self, grain: Grain, start: i64, scope: Agent, wanted: &[&str]) -> Figures {
-        let block = self.windows.blocks(grain).get_mut(&start);
-        let Some(window) = block.and_then(|b| b.get_mut(scope)) else {
+        let block = self.windows.blocks(grain).get(&start);
+        let Some(window) = block.and_then(|b| b.get(scope)) else {
             return Figures::new();
         };
         let values = window.values(grain, scope == SHOP);

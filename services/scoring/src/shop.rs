@@ -10,6 +10,7 @@ use crate::machine::{Agent, ChatStep, Rules};
 use crate::money::Retention;
 use crate::output::{Horizon, Output, Timer};
 use crate::policy::{Constants, Policy};
+use crate::slab::Slab;
 use crate::window::Windows;
 use hashbrown::HashMap;
 use peakdesk_model::event::{BuyerKey, Event};
@@ -24,19 +25,25 @@ pub(crate) fn at_minute(t: i64) -> i64 {
     t.div_euclid(MINUTE_MS) * MINUTE_MS + if t.rem_euclid(MINUTE_MS) == 0 { 0 } else { MINUTE_MS }
 }
 
-/// What is known of a shop. Maps are only ever looked up by key, never walked: nothing depends on their order.
+/// What is known of a shop. Maps are only ever looked up by key, never walked: nothing depends on their order. Those that follow
+/// from the rest are not part of what is stored; [`Shop::index`] makes them again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Shop {
     pub(crate) id: Arc<str>,
     pub(crate) agents: Vec<Arc<str>>,
+    #[serde(skip)]
     agent_index: HashMap<Arc<str>, Agent>,
     pub(crate) buyers: Slab<Buyer>,
+    #[serde(skip)]
     buyer_index: HashMap<BuyerKey, u32>,
     /// Buyers of the accepted chat events that are not sealed, by the identity of the event.
+    #[serde(skip)]
     identities: HashMap<u128, u32>,
     pub(crate) orders: Slab<OrderSlot>,
+    #[serde(skip)]
     pub(crate) order_index: HashMap<Arc<str>, u32>,
     pub(crate) refunds: Slab<RefundSlot>,
+    #[serde(skip)]
     pub(crate) refund_index: HashMap<Arc<str>, u32>,
     pub(crate) windows: Windows,
     /// How many open waits and questions have a clock in a minute (by its start), as far as sealed.
@@ -48,57 +55,6 @@ pub struct Shop {
     /// Buyer's days that were published and have changed since.
     pub(crate) changed_days: Vec<(u32, Day)>,
     pub(crate) corrections_planned: bool,
-}
-
-/// Values by place, with places used again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Slab<T> {
-    entries: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Slab {
-            entries: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-}
-
-impl<T> Slab<T> {
-    pub(crate) fn insert(&mut self, value: T) -> u32 {
-        match self.free.pop() {
-            Some(i) => {
-                self.entries[i as usize] = Some(value);
-                i
-            }
-            None => {
-                self.entries.push(Some(value));
-                (self.entries.len() - 1) as u32
-            }
-        }
-    }
-
-    pub(crate) fn get(&self, i: u32) -> Option<&T> {
-        self.entries.get(i as usize)?.as_ref()
-    }
-
-    pub(crate) fn get_mut(&mut self, i: u32) -> Option<&mut T> {
-        self.entries.get_mut(i as usize)?.as_mut()
-    }
-
-    pub(crate) fn remove(&mut self, i: u32) -> Option<T> {
-        let removed = self.entries.get_mut(i as usize)?.take();
-        if removed.is_some() {
-            self.free.push(i);
-        }
-        removed
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
-    }
 }
 
 /// What the shop's rules depend on, together.
@@ -146,6 +102,44 @@ impl Shop {
             changed_days: Vec::new(),
             corrections_planned: false,
         }
+    }
+
+    /// The same shop without the maps that follow from the rest, sharing with it what is large.
+    pub(crate) fn snapshot(&self) -> Self {
+        Shop {
+            id: self.id.clone(),
+            agents: self.agents.clone(),
+            agent_index: HashMap::new(),
+            buyers: self.buyers.clone(),
+            buyer_index: HashMap::new(),
+            identities: HashMap::new(),
+            orders: self.orders.clone(),
+            order_index: HashMap::new(),
+            refunds: self.refunds.clone(),
+            refund_index: HashMap::new(),
+            windows: self.windows.clone(),
+            waiting_minutes: self.waiting_minutes.clone(),
+            held_minutes: self.held_minutes.clone(),
+            day_buyers: self.day_buyers.clone(),
+            changed_days: self.changed_days.clone(),
+            corrections_planned: self.corrections_planned,
+        }
+    }
+
+    /// Makes the maps that follow from the rest.
+    pub(crate) fn index(&mut self) {
+        self.agent_index = self.agents.iter().cloned().zip(0..).collect();
+        self.buyer_index = self.buyers.iter().map(|(place, buyer)| (buyer.key, place)).collect();
+        let identities = |(place, buyer): (u32, &Buyer)| buyer.open_identities().map(move |id| (id, place)).collect::<Vec<_>>();
+        self.identities = self.buyers.iter().flat_map(identities).collect();
+        self.order_index = self.orders.iter().map(|(place, slot)| (slot.id.clone(), place)).collect();
+        self.refund_index = self.refunds.iter().map(|(place, slot)| (slot.id.clone(), place)).collect();
+    }
+
+    /// Whether two shops find the same by their maps.
+    pub(crate) fn finds_the_same(&self, other: &Shop) -> bool {
+        (&self.agent_index, &self.buyer_index, &self.identities) == (&other.agent_index, &other.buyer_index, &other.identities)
+            && (&self.order_index, &self.refund_index) == (&other.order_index, &other.refund_index)
     }
 
     /// Decides about an event and takes it in.

@@ -13,6 +13,7 @@ use peakdesk_model::table::{FIGURES, Grain, NULL, Outcome};
 use peakdesk_model::time::SECOND_MS;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// How far the publication of a block has come.
@@ -156,52 +157,59 @@ impl Window {
     }
 }
 
-/// The windows of one shop that share a span of time.
+/// The windows of one shop that share a span of time. A copy shares them until one of the two changes one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// How far its publication has come.
     pub phase: Phase,
     /// Ascending by agent, the shop ([`SHOP`]) last.
-    windows: Vec<(Agent, Window)>,
+    windows: Arc<Vec<(Agent, Window)>>,
 }
 
 impl Block {
     fn new() -> Self {
         Block {
             phase: Phase::Running,
-            windows: Vec::new(),
+            windows: Arc::default(),
         }
     }
 
     /// The windows, agents in the order in which they were first seen, then the shop's.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Agent, &mut Window)> {
-        self.windows.iter_mut().map(|(agent, w)| (*agent, w))
+        Arc::make_mut(&mut self.windows).iter_mut().map(|(agent, w)| (*agent, w))
     }
 
     /// One window, if it exists.
+    pub fn get(&self, scope: Agent) -> Option<&Window> {
+        let i = self.windows.binary_search_by_key(&scope, |w| w.0).ok()?;
+        Some(&self.windows[i].1)
+    }
+
+    /// One window to be changed, if it exists.
     pub fn get_mut(&mut self, scope: Agent) -> Option<&mut Window> {
         let i = self.windows.binary_search_by_key(&scope, |w| w.0).ok()?;
-        Some(&mut self.windows[i].1)
+        Some(&mut Arc::make_mut(&mut self.windows)[i].1)
     }
 
     fn get_or_new(&mut self, scope: Agent, grain: Grain) -> &mut Window {
-        let i = match self.windows.binary_search_by_key(&scope, |w| w.0) {
+        let windows = Arc::make_mut(&mut self.windows);
+        let i = match windows.binary_search_by_key(&scope, |w| w.0) {
             Ok(i) => i,
             Err(i) => {
                 let mut window = Window::new(grain);
                 if self.phase == Phase::Final {
                     window.compact();
                 }
-                self.windows.insert(i, (scope, window));
+                windows.insert(i, (scope, window));
                 i
             }
         };
-        &mut self.windows[i].1
+        &mut windows[i].1
     }
 
     /// Keeps of every window only what corrections need.
     pub fn compact(&mut self) {
-        for (_, window) in &mut self.windows {
+        for (_, window) in self.iter_mut() {
             window.compact();
         }
     }

@@ -29,6 +29,7 @@ pub const INPUTS: [&str; 3] = ["chat", "orders", "refunds"];
 pub struct Topics<'s> {
     scene: &'s Scene,
     settings: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 impl<'s> Topics<'s> {
@@ -38,6 +39,7 @@ impl<'s> Topics<'s> {
             format!("kafka.bootstrap={}", Kafka::shared()?.bootstrap()),
             format!("kafka.group_prefix={}", scene.prefix()),
             "topics.log_partitions=4".to_owned(),
+            format!("checkpoint.url={}", text(&scene.path("checkpoints"))?),
         ];
         for topic in INPUTS {
             settings.push(format!("topics.{topic}.name={}", scene.name(topic)));
@@ -53,13 +55,24 @@ impl<'s> Topics<'s> {
         ] {
             settings.push(format!("topics.{key}={}", scene.name(name)));
         }
-        Ok(Topics { scene, settings })
+        Ok(Topics {
+            scene,
+            settings,
+            env: Vec::new(),
+        })
     }
 
     /// Another setting for every process.
     #[must_use]
     pub fn with(mut self, setting: String) -> Topics<'s> {
         self.settings.push(setting);
+        self
+    }
+
+    /// A variable in the environment of every process.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Topics<'s> {
+        self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -77,14 +90,23 @@ impl<'s> Topics<'s> {
         for setting in &self.settings {
             launch = launch.arg("--set").arg(setting);
         }
+        for (name, value) in &self.env {
+            launch = launch.env(name, value);
+        }
         Ok(launch)
     }
 
     /// Starts a role that serves HTTP on a port of its own, and waits until it says that it is ready.
     pub fn role(&self, name: &str, subcommand: &str, settings: &[String]) -> Result<Role> {
+        self.role_with(name, subcommand, &[], settings)
+    }
+
+    /// The same with flags.
+    pub fn role_with(&self, name: &str, subcommand: &str, flags: &[&str], settings: &[String]) -> Result<Role> {
         let port = Port::reserve()?;
         let mut launch = self
             .launch(name, subcommand)?
+            .args(flags)
             .args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
         for setting in settings {
             launch = launch.arg("--set").arg(setting);

@@ -82,6 +82,7 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
     config.kafka.bootstrap = broker.bootstrap_servers();
     config.topics.log_partitions = LOG_PARTITIONS;
     config.warehouse.output = output.clone();
+    config.checkpoint.url = output.join("checkpoints").display().to_string();
     let counts = [
         (Topic::Chat, sim.partitions.chat),
         (Topic::Orders, sim.partitions.orders),

@@ -13,6 +13,7 @@ use peakdesk_model::table::Outcome;
 use peakdesk_model::time::{Day, HOUR_MS, MINUTE_MS, SECOND_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Waits of this age count as many.
 pub(super) const MANY_AGE_MS: i64 = 30 * SECOND_MS;
@@ -130,7 +131,8 @@ impl Default for AgentWatch {
 /// What is watched of a shop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    agents: Vec<AgentWatch>,
+    /// Shared with a snapshot until they change.
+    agents: Vec<Arc<AgentWatch>>,
     /// Questions in the queue by qa.
     pub queue: WaitSet,
     /// Open waits and questions.
@@ -197,14 +199,14 @@ impl Watch {
     pub fn agent(&mut self, agent: Agent) -> &mut AgentWatch {
         let at = agent as usize;
         if at >= self.agents.len() {
-            self.agents.resize_with(at + 1, AgentWatch::default);
+            self.agents.resize_with(at + 1, Arc::default);
         }
-        &mut self.agents[at]
+        Arc::make_mut(&mut self.agents[at])
     }
 
     /// The agent's part, if there is one.
     pub fn agent_if(&self, agent: Agent) -> Option<&AgentWatch> {
-        self.agents.get(agent as usize)
+        self.agents.get(agent as usize).map(|watch| &**watch)
     }
 
     /// Whose chat is being read: late rounds are noted for this buyer.
@@ -222,11 +224,10 @@ impl Watch {
         let touched = match scope {
             SHOP => self.touched.get_mut(pace as usize),
             agent => {
-                let touched = &mut self.agent(agent).touched;
-                if *touched == [i64::MAX; 2] {
+                if self.agent(agent).touched == [i64::MAX; 2] {
                     self.touched_agents.push(agent);
                 }
-                self.agents.get_mut(agent as usize).and_then(|a| a.touched.get_mut(pace as usize))
+                self.agent(agent).touched.get_mut(pace as usize)
             }
         };
         if let Some(touched) = touched {

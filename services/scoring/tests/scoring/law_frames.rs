@@ -6,6 +6,8 @@ use crate::kit::{Cutting, Delivery, Reader, frames, in_step, run, same, tables, 
 use peakdesk_model::frame::{FrameHead, SourceRange};
 use peakdesk_model::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use peakdesk_scoring::fold::Fold;
+use peakdesk_scoring::live::LiveValue;
+use peakdesk_scoring::snapshot::Snapshot;
 use proptest::prelude::*;
 
 fn cut(sizes: &[usize]) -> Cutting {
@@ -34,10 +36,15 @@ fn overlap(first: &Delivery, second: &Delivery) -> Delivery {
     }
 }
 
-fn through_bytes(fold: &Fold) -> Fold {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(fold, &mut bytes).unwrap();
-    ciborium::from_reader(bytes.as_slice()).unwrap()
+fn through_bytes(snapshot: &Snapshot) -> Fold {
+    postcard::from_bytes(&postcard::to_stdvec(snapshot).unwrap()).unwrap()
+}
+
+/// All that can be told of the state.
+fn told(reader: &mut Reader) -> Vec<LiveValue> {
+    let mut values = Vec::new();
+    reader.fold.tell(true, |value| values.push(value));
+    values
 }
 
 proptest! {
@@ -134,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reader_that_goes_on_from_a_copy_or_from_bytes_says_the_same_rows(
+    fn a_reader_that_goes_on_from_a_copy_or_a_snapshot_says_the_same(
         items in items(50, false), delays in delays(), at in any::<prop::sample::Index>(), idle in 0i64..4,
     ) {
         let deliveries = frames(&in_step(&send(&items, &delays, true)), &Cutting { stand: true, ..cut(&[2, 1, 4]) });
@@ -145,10 +152,26 @@ proptest! {
             (0..idle).for_each(|i| whole.tick(whole.fold.now() + i * 31 * MINUTE_MS));
         }
         let said = whole.out.rows.len();
-        let mut resumed = [whole.resume(whole.fold.clone()), whole.resume(through_bytes(&whole.fold))];
-        for reader in resumed.iter_mut().chain([&mut whole]) {
+        // One is stored at once, another after the fold has gone on: a snapshot does not change.
+        let (early, late) = (whole.fold.snapshot(), whole.fold.snapshot());
+        let mut resumed = vec![whole.resume(whole.fold.clone()), whole.resume(through_bytes(&early))];
+        let stand = whole.fold.clone();
+        let mut behind = whole.resume(stand.clone());
+        for reader in [&mut whole, &mut resumed[0]] {
             reader.read_all(&deliveries[at..]);
             reader.run_on(HOUR_MS);
+        }
+        behind.fold = through_bytes(&late);
+        prop_assert!(behind.fold.finds_the_same(&stand), "maps made again differ");
+        resumed.push(behind);
+        for reader in resumed.iter_mut().skip(1) {
+            reader.read_all(&deliveries[at..]);
+            reader.run_on(HOUR_MS);
+            prop_assert!(reader.fold.finds_the_same(&whole.fold), "maps differ in the end");
+        }
+        let in_the_end = told(&mut whole);
+        for reader in &mut resumed {
+            prop_assert_eq!(&told(reader), &in_the_end);
         }
         for reader in &resumed {
             prop_assert_eq!(whole.out.rows.len(), said + reader.out.rows.len());
@@ -160,6 +183,7 @@ proptest! {
                 ("days", format!("{:?}", tail(&whole.out.rows.buyer_days, &reader.out.rows.buyer_days)), format!("{:?}", reader.out.rows.buyer_days)),
                 ("agents", format!("{:?}", tail(&whole.out.rows.agent_windows, &reader.out.rows.agent_windows)), format!("{:?}", reader.out.rows.agent_windows)),
                 ("shops", format!("{:?}", tail(&whole.out.rows.shop_windows, &reader.out.rows.shop_windows)), format!("{:?}", reader.out.rows.shop_windows)),
+                ("alerts", format!("{:?}", tail(&whole.out.rows.alerts, &reader.out.rows.alerts)), format!("{:?}", reader.out.rows.alerts)),
                 ("late", format!("{:?}", tail(&whole.out.rows.late_events, &reader.out.rows.late_events)), format!("{:?}", reader.out.rows.late_events)),
             ] {
                 prop_assert_eq!(left, right, "{}", name);

@@ -1,0 +1,155 @@
+//! One partition of the log that is being folded.
+
+use crate::emit::{MESSAGE_ROWS_MAX, Stream, emit};
+use crate::{ScorerError, Shared};
+use peakdesk_checkpoint::form::Head;
+use peakdesk_log::delivery::Delivery;
+use peakdesk_log::error::LogError;
+use peakdesk_model::frame::Frame;
+use peakdesk_model::position::LogPosition;
+use peakdesk_model::results::Span;
+use peakdesk_scoring::fold::Fold;
+use peakdesk_scoring::output::{Counts, Output};
+use peakdesk_scoring::snapshot::STATE_VERSION;
+use rdkafka::message::{BorrowedMessage, Message};
+use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Rows that wait at most this long for more of them.
+const EMIT_EVERY: Duration = Duration::from_millis(200);
+/// Without any alert its topic is told this often how far the log has come.
+const ALERTS_EVERY: Duration = Duration::from_secs(1);
+/// A partition of the log whose end was seen so lately is read to its end.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is said how far a partition that was taken over has come.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Which rows are to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emit {
+    /// Those of which there are enough, or that have waited long enough.
+    Waiting,
+    /// All.
+    All,
+}
+
+/// One partition of the log.
+pub(crate) struct Partition {
+    pub(crate) number: i32,
+    pub(crate) fold: Fold,
+    /// The first offset that is not folded.
+    pub(crate) next: i64,
+    /// xxh3-128 of the message before it; 0 before the first.
+    pub(crate) last_message: u128,
+    rows: Stream,
+    alerts: Stream,
+    /// When the end of the log was last seen.
+    pub(crate) end_seen: Option<Instant>,
+    counted: Counts,
+    /// Where the log ended when it was taken over, until it is folded up to there, and when this was last reported.
+    behind: Option<(i64, Instant)>,
+}
+
+impl Partition {
+    /// Goes on from a state that holds everything before `next`.
+    pub(crate) fn new(number: i32, fold: Fold, next: i64, last_message: u128) -> Self {
+        Partition {
+            number,
+            counted: fold.counts(),
+            fold,
+            next,
+            last_message,
+            rows: Stream::from(next),
+            alerts: Stream::from(next),
+            end_seen: None,
+            behind: None,
+        }
+    }
+
+    /// Begins to read, in a log that ends at `end`.
+    pub(crate) fn begin(&mut self, end: i64) {
+        self.end_seen = None;
+        self.behind = Some((end, Instant::now()));
+    }
+
+    pub(crate) fn caught_up(&self) -> bool {
+        self.end_seen.is_some_and(|at| at.elapsed() <= END_PATIENCE) && self.fold.caught_up()
+    }
+
+    /// Folds a message; one that is folded already is passed over.
+    pub(crate) fn read(&mut self, message: &BorrowedMessage<'_>, shared: &Shared) -> Result<(), ScorerError> {
+        let offset = message.offset();
+        if offset < self.next {
+            return Ok(());
+        }
+        let payload = message.payload().unwrap_or(&[]);
+        let frame = Frame::decode(payload).map_err(|e| LogError::Message {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset,
+            cause: e.to_string(),
+        })?;
+        let mut out = Output::default();
+        self.fold.apply(offset, &frame.head, frame.events(), &shared.policies, &mut out);
+        self.next = offset + 1;
+        self.last_message = xxh3_128(payload);
+        for row in &out.rows.alerts {
+            let labels = [row.rule.name(), row.kind.name()];
+            shared.metrics.alerts.with_label_values(&labels).inc();
+        }
+        self.alerts.rows.alerts.append(&mut out.rows.alerts);
+        self.rows.rows.append(out.rows);
+        let counts = self.fold.counts();
+        shared.metrics.count(&counts.since(&self.counted));
+        self.counted = counts;
+        shared.metrics.frames.inc();
+        Ok(())
+    }
+
+    /// Writes rows.
+    pub(crate) fn emit(&mut self, which: Emit, delivery: &mut Delivery, shared: &Shared) -> Result<(), ScorerError> {
+        let end = Span {
+            log_partition: self.number,
+            from: LogPosition::start_of(self.next),
+            to: LogPosition::start_of(self.next),
+            log_time_ms: self.fold.now(),
+            complete_until_ms: self.fold.complete_until(),
+            caught_up: self.caught_up(),
+        };
+        let (topics, all, rows) = (&shared.config.topics, which == Emit::All, &mut self.rows);
+        if all || rows.rows.len() >= MESSAGE_ROWS_MAX || rows.emitted_at.elapsed() >= EMIT_EVERY {
+            shared.metrics.rows.inc_by(rows.rows.len() as u64);
+            emit(delivery, &topics.results, rows, end)?;
+        }
+        let alerts = &mut self.alerts;
+        if all || !alerts.rows.is_empty() || alerts.emitted_at.elapsed() >= ALERTS_EVERY {
+            emit(delivery, &topics.alerts, alerts, end)?;
+        }
+        Ok(())
+    }
+
+    /// The head of a checkpoint taken now.
+    pub(crate) fn head(&self, topic: &str) -> Head {
+        Head {
+            state_version: STATE_VERSION,
+            topic: topic.to_owned(),
+            partition: self.number,
+            offset: self.next,
+            last_message: self.last_message,
+            taken_at_ms: peakdesk_log::group::wall_ms(),
+        }
+    }
+
+    /// Says, once in a while, how much of what lay in the log is still to be folded.
+    pub(crate) fn report(&mut self) {
+        let Some((end, reported_at)) = &mut self.behind else { return };
+        let (partition, next, end) = (self.number, self.next, *end);
+        if next >= end {
+            self.behind = None;
+            tracing::info!(partition, offset = next, "folded up to where the log ended when it was taken over");
+        } else if reported_at.elapsed() >= REPORT_EVERY {
+            *reported_at = Instant::now();
+            tracing::info!(partition, offset = next, end, "folding what lies in the log");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the tests of checkpoints share: traffic that goes on while scorers come and go, and a look at what is stored.
+
+use std::path::{Path, PathBuf};
+
+use peakdesk_tests::{Context, Kafka, Process, Result, Scene, ensure, wait_until};
+
+use crate::support::{INPUTS, LONG, Role, SOON, Topics, compare, replay, text};
+
+/// Partitions of the shop log.
+pub const PARTITIONS: usize = 4;
+
+/// Traffic, and all roles but the scorers.
+pub struct Stage<'s> {
+    scene: &'s Scene,
+    /// Topics and settings.
+    pub topics: Topics<'s>,
+    simulator: Process,
+    intake: Role,
+    warehouse: Role,
+    tables: PathBuf,
+}
+
+impl<'s> Stage<'s> {
+    /// Begins a simulated day at this speed.
+    pub fn begin(scene: &'s Scene, topics: Topics<'s>, speed_up: &str) -> Result<Stage<'s>> {
+        topics.create([2, 1, 1], &[])?;
+        let flags = [
+            "--shops",
+            "8",
+            "--agents",
+            "3",
+            "--buyers-per-agent",
+            "60",
+            "--duration",
+            "1d",
+            "--start",
+            "2025-11-10T20:00",
+            "--partitions",
+            "2,1,1",
+            "--speed-up",
+            speed_up,
+        ];
+        let mut simulator = topics.launch("simulator", "simulator")?.args(flags).spawn()?;
+        // From the first record of every partition on, the readers know whom they have to wait for.
+        wait_until("records in every partition", LONG, || {
+            simulator.alive()?;
+            for topic in INPUTS {
+                let ends = Kafka::shared()?.high_watermarks(&scene.name(topic))?;
+                ensure!(ends.iter().all(|end| *end > 0), "{topic} ends at {ends:?}");
+            }
+            Ok(Some(()))
+        })?;
+        let tables = scene.path("live");
+        let intake = topics.role("intake", "intake", &[])?;
+        let warehouse = topics.role("warehouse", "warehouse", &[format!("warehouse.output={}", text(&tables)?)])?;
+        Ok(Stage {
+            scene,
+            topics,
+            simulator,
+            intake,
+            warehouse,
+            tables,
+        })
+    }
+
+    /// Starts a scorer that takes checkpoints this often; with one thread, so that it is one member of its group.
+    pub fn scorer(&self, name: &str, every: &str) -> Result<Role> {
+        let every = format!("checkpoint.every={every}");
+        self.topics.role_with(name, "scorer", &["--threads", "1"], &[every])
+    }
+
+    /// Fails if the traffic is over: what a test did was then not done under load.
+    pub fn still_runs(&mut self) -> Result {
+        ensure!(
+            self.simulator.ended()?.is_none(),
+            "the simulator is done already: use a lower speed"
+        );
+        Ok(())
+    }
+
+    /// The end of each partition of the shop log.
+    pub fn log_ends(&self) -> Result<Vec<i64>> {
+        Kafka::shared()?.high_watermarks(&self.scene.name("shop-log"))
+    }
+
+    /// Waits for the end of the traffic and of all that follows from it; the tables must be those of a replay.
+    pub fn tables_are_those_of_a_replay(mut self, scorers: &mut [Role]) -> Result {
+        ensure!(
+            self.simulator.wait(LONG)?.success(),
+            "the simulator failed: {}",
+            self.simulator.stderr()?
+        );
+        let mut intakes = vec![self.intake];
+        let records = self.topics.wait_until_read(&mut intakes)?;
+        ensure!(records.iter().all(|count| *count > 50), "too little was simulated: {records:?}");
+        self.topics.finish(intakes, scorers, &mut self.warehouse)?;
+        let (dump, again) = (self.scene.path("dump"), self.scene.path("again"));
+        self.topics.dump(&dump)?;
+        println!("{}", replay(self.scene, &dump, &again, &[])?);
+        let compared = ["--products", text(&self.tables)?, text(&again)?, "--ignore-position"];
+        compare(self.scene, &compared).map(|_| ())
+    }
+}
+
+/// The checkpoints of a partition in a directory: offset and file, the newest first.
+pub fn stored(root: &Path, partition: usize) -> Result<Vec<(i64, PathBuf)>> {
+    let mut found = Vec::new();
+    for topic in std::fs::read_dir(root).context(format!("{}", root.display()))? {
+        let dir = topic?.path().join(partition.to_string());
+        if !dir.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(dir)? {
+            let path = file?.path();
+            let offset = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".ckpt")?.parse().ok());
+            found.extend(offset.map(|offset: i64| (offset, path)));
+        }
+    }
+    found.sort_unstable_by_key(|(offset, _)| std::cmp::Reverse(*offset));
+    Ok(found)
+}
+
+/// Waits until so many checkpoints of every partition are stored.
+pub fn wait_until_stored(root: &Path, count: usize) -> Result {
+    wait_until(&format!("{count} checkpoints of every partition"), LONG, || {
+        let counts: Vec<usize> = (0..PARTITIONS).map(|p| stored(root, p).map(|s| s.len())).collect::<Result<_>>()?;
+        ensure!(counts.iter().all(|n| *n >= count), "{counts:?}");
+        Ok(Some(()))
+    })
+}
+
+/// The sum of a metric of the scorer.
+pub fn count(scorer: &mut Role, what: &str, labels: &str) -> Result<f64> {
+    Ok(scorer.metric(&format!("peakdesk_scorer_{what}"), labels)?.iter().sum())
+}
+
+/// Waits until a scorer has begun as many partitions in this way.
+pub fn wait_until_restored(scorer: &mut Role, outcome: &str, partitions: usize) -> Result {
+    wait_until(&format!("{partitions} partitions begun from {outcome}"), SOON, || {
+        let labels = format!("outcome=\"{outcome}\"");
+        let n = count(scorer, "restores_total", &labels)?;
+        ensure!(
+            n == partitions as f64,
+            "{n}; all: {:?}",
+            scorer.metric("peakdesk_scorer_restores_total", "")?
+        );
+        Ok(Some(()))
+    })
+}
