@@ -10,6 +10,7 @@ mod console;
 mod console_limits;
 mod console_support;
 mod dead_letters;
+mod dead_letters_replay;
 mod demo;
 mod harness;
 mod http;
