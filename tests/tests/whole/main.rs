@@ -19,5 +19,6 @@ mod oracle;
 mod page;
 mod page_floor;
 mod pipeline;
+mod poison;
 mod registry;
 mod support;
