@@ -13,3 +13,4 @@ pub mod group;
 pub mod letter;
 pub mod span;
 pub mod topics;
+mod watch;

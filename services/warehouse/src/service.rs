@@ -154,7 +154,7 @@ pub fn run_alerts(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehous
 fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) -> Result<(), WarehouseError> {
     let config = &shared.config;
     let begin = Begin::Committed(Box::new(|_| true));
-    let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?;
+    let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?.watched(heartbeat);
     let mut partitions: BTreeMap<i32, Partition> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {
@@ -311,7 +311,7 @@ pub fn run_dead_letters(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Wa
     let topic = config.topics.dead_letters.as_str();
     let dir = config.warehouse.output.join("dead_letters");
     let begin = Begin::Committed(Box::new(|_| true));
-    let member = Member::join(&client::consumer(&config.kafka, "warehouse-dead-letters"), &[topic], begin)?;
+    let member = Member::join(&client::consumer(&config.kafka, "warehouse-dead-letters"), &[topic], begin)?.watched(heartbeat);
     let mut partitions: BTreeMap<i32, Letters> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {

@@ -21,4 +21,5 @@ mod page_floor;
 mod pipeline;
 mod poison;
 mod registry;
+mod stalled;
 mod support;

@@ -102,7 +102,7 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
             .map_err(|e| anyhow::anyhow!("the embedded broker does not create {name}: {e}"))?;
     }
 
-    let around = Surroundings::new()?;
+    let around = Surroundings::new(&config)?;
     let runtime = roles::runtime_with_signals(&around.shutdown)?;
     if config.policy.file.is_none() {
         let path = output.join("policy.toml");
@@ -213,7 +213,11 @@ fn serve(
     let page = || {
         let page = peakdesk_console::router(console.clone()).merge(peakdesk_alerter::api::routes(around.deliveries.clone()));
         // What it was sent is shown to everybody, so it is there for this machine only.
-        if listen.ip().is_loopback() { page.merge(receiver.routes()) } else { page }
+        if listen.ip().is_loopback() {
+            page.merge(receiver.routes())
+        } else {
+            page
+        }
     };
     let probes = || Probes {
         metrics: around.metrics.clone(),
