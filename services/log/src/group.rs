@@ -370,6 +370,13 @@ impl Member {
         Ok(())
     }
 
+    /// Says to the watchdog that the owner reads nothing for now because of something outside; `None`: it goes on.
+    pub fn waits(&self, why: Option<&'static str>) {
+        if let Some(watch) = self.watch() {
+            watch.waits(why);
+        }
+    }
+
     /// First and next offset of a partition, as the broker says.
     pub fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), LogError> {
         patiently("watermarks", START_PATIENCE, || {

@@ -96,6 +96,18 @@ impl Watch {
         self.progress.goes_on(topic, partition);
     }
 
+    /// All partitions wait for something that the owner knows of (`why`), or no longer do.
+    pub(crate) fn waits(&self, why: Option<&'static str>) {
+        self.with(|lanes| {
+            for lane in lanes.iter().filter(|lane| !lane.held) {
+                match why {
+                    Some(why) => self.progress.waits(&lane.topic, lane.partition, why),
+                    None => self.progress.goes_on(&lane.topic, lane.partition),
+                }
+            }
+        });
+    }
+
     /// Tells what the client knows.
     pub(crate) fn look(&self, statistics: &Statistics) {
         self.with(|lanes| {

@@ -34,6 +34,9 @@ const LETTERS_EVERY: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// Said to the watchdog while files cannot be written.
+const DISK_REFUSES: &str = "files cannot be written now; they are tried again";
+
 /// Why the role ends.
 #[derive(Debug, thiserror::Error)]
 pub enum WarehouseError {
@@ -176,11 +179,17 @@ fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) ->
             _ => partitions.values_mut().try_for_each(|p| write(shared, p, Vec::new())),
         };
         match outcome {
-            Ok(()) => back_off = BackOff::new(),
+            Ok(()) => {
+                if back_off.until.is_some() {
+                    member.waits(None);
+                }
+                back_off = BackOff::new();
+            }
             Err(error) => {
                 shared.metrics.failures.inc();
                 tracing::error!(%error, retry_in = ?back_off.wait, "a file could not be written; it is tried again");
                 back_off.failed();
+                member.waits(Some(DISK_REFUSES));
             }
         }
         commit(&member, topic, &mut partitions)?;
@@ -353,11 +362,17 @@ pub fn run_dead_letters(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Wa
         }
         let every = if back_off.until.is_some() { Duration::ZERO } else { LETTERS_EVERY };
         match outcome.and_then(|()| write_letters(shared, &mut partitions, every)) {
-            Ok(()) => back_off = BackOff::new(),
+            Ok(()) => {
+                if back_off.until.is_some() {
+                    member.waits(None);
+                }
+                back_off = BackOff::new();
+            }
             Err(error) => {
                 shared.metrics.failures.inc();
                 tracing::error!(%error, retry_in = ?back_off.wait, "dead letters could not be written; it is tried again");
                 back_off.failed();
+                member.waits(Some(DISK_REFUSES));
             }
         }
         commit_letters(&member, topic, &mut partitions)?;

@@ -128,8 +128,8 @@ fn messages(records: &[SimRecord]) {
         if let Ok(decoded) = targets::edge().decode(&source, &mut loose) {
             router.push(place, &decoded.event, 0);
         }
-        for topic in 0..3 {
-            router.advance(topic, next[topic], Some(record.timestamp_ms));
+        for (topic, next) in next.iter().enumerate() {
+            router.advance(topic, *next, Some(record.timestamp_ms));
         }
         if n % 3 != 0 {
             continue;
