@@ -142,7 +142,8 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
         &client::consumer(&config.kafka, "alerter"),
         &[topic],
         Begin::Committed(Box::new(ours)),
-    )?;
+    )?
+    .watched(heartbeat);
     while !shared.shutdown.is_requested() {
         heartbeat.beat();
         this.read(&member)?;

@@ -156,7 +156,7 @@ pub fn run_topic(shared: &Shared, topic: Topic, heartbeat: &Heartbeat) -> Result
     let consumer = client::consumer(&config.kafka, &format!("intake-{}", topic.name()));
     let generation = config.topics.input(topic).generation;
     let same_topic = move |beside: &str| serde_json::from_str::<Committed>(beside).map_or(true, |c| c.generation == generation);
-    let member = Member::join(&consumer, &[name], Begin::Committed(Box::new(same_topic)))?;
+    let member = Member::join(&consumer, &[name], Begin::Committed(Box::new(same_topic)))?.watched(heartbeat);
     let mut worker = Worker {
         shared,
         member: &member,

@@ -96,8 +96,13 @@ impl Delivery {
         })
     }
 
-    /// Queues a message; waits while the queue is full.
+    /// Queues a message with the time of now; waits while the queue is full.
     pub fn send(&mut self, message: Outgoing<'_>) -> Result<(), LogError> {
+        self.send_at(message, None)
+    }
+
+    /// Queues a message with a timestamp (ms) of its own; waits while the queue is full.
+    pub fn send_at(&mut self, message: Outgoing<'_>, timestamp_ms: Option<i64>) -> Result<(), LogError> {
         self.check()?;
         let begun = Instant::now();
         let number = self.sent as usize;
@@ -105,6 +110,7 @@ impl Delivery {
         record.key = message.key;
         record.payload = message.payload;
         record.headers = message.headers;
+        record.timestamp = timestamp_ms;
         loop {
             match self.producer.send(record) {
                 Ok(()) => {

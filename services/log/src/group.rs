@@ -11,15 +11,17 @@
 //! A member must be polled from one thread, and dropped there; dropping may block while the group is left.
 
 use crate::error::LogError;
+use crate::watch::Watch;
+use peakdesk_runtime::health::Heartbeat;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the broker may take to say where reading begins: its group coordinator may have to load first.
@@ -71,11 +73,15 @@ struct Context {
     contact_ms: AtomicI64,
     /// The member is leaving: nothing may be asked of the brokers any more, as no answer would come.
     leaving: AtomicBool,
+    watch: OnceLock<Watch>,
 }
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         let now = wall_ms();
+        if let Some(watch) = self.watch.get() {
+            watch.look(&statistics);
+        }
         let leaders: Vec<i32> = statistics
             .topics
             .values()
@@ -266,6 +272,7 @@ impl Member {
             changes: Mutex::new(Vec::new()),
             contact_ms: AtomicI64::new(0),
             leaving: AtomicBool::new(false),
+            watch: OnceLock::new(),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(LogError::Client)?;
         consumer.subscribe(topics).map_err(LogError::Client)?;
@@ -275,11 +282,27 @@ impl Member {
         })
     }
 
-    /// Waits for the next thing; look at [`Member::changes`] before using a message.
+    /// Lets the watchdog of this loop see how the member gets on; to be said before the first poll.
+    #[must_use]
+    pub fn watched(self, heartbeat: &Heartbeat) -> Self {
+        self.consumer.context().watch.get_or_init(|| Watch::new(heartbeat.progress()));
+        self
+    }
+
+    fn watch(&self) -> Option<&Watch> {
+        self.consumer.context().watch.get()
+    }
+
+    /// Waits for the next thing; look at [`Member::changes`] before using a message. The message before it is dealt with by then.
     pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, LogError> {
         match self.consumer.poll(timeout) {
             None => Ok(Polled::Nothing),
-            Some(Ok(message)) => Ok(Polled::Message(message)),
+            Some(Ok(message)) => {
+                if let Some(watch) = self.watch() {
+                    watch.handed_out(message.topic(), message.partition(), message.offset());
+                }
+                Ok(Polled::Message(message))
+            }
             Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Polled::End(partition)),
             Some(Err(error)) if fatal(&error) => Err(read_error(&self.topics, &error)),
             Some(Err(error)) => {
@@ -293,9 +316,13 @@ impl Member {
     /// The changes of the assignment since they were last asked for.
     pub fn changes(&self) -> Result<Vec<Change>, LogError> {
         let context = self.consumer.context();
-        std::mem::take(&mut *context.changes.lock().unwrap_or_else(PoisonError::into_inner))
+        let changes: Vec<Change> = std::mem::take(&mut *context.changes.lock().unwrap_or_else(PoisonError::into_inner))
             .into_iter()
-            .collect()
+            .collect::<Result<_, _>>()?;
+        if let Some(watch) = self.watch() {
+            watch.changed(&changes);
+        }
+        Ok(changes)
     }
 
     /// Wall time up to which the brokers have answered (ms): silence later than this may be deafness.
@@ -330,6 +357,9 @@ impl Member {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         self.consumer.pause(&list).map_err(|e| read_error("pause", &e))?;
+        if let Some(watch) = self.watch() {
+            watch.held(topic, partition, offset);
+        }
         self.consumer
             .seek(topic, partition, Offset::Offset(offset), Duration::from_secs(10))
             .map_err(|e| read_error("seek", &e))
@@ -339,7 +369,18 @@ impl Member {
     pub fn resume(&self, topic: &str, partition: i32) -> Result<(), LogError> {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
-        self.consumer.resume(&list).map_err(|e| read_error("resume", &e))
+        self.consumer.resume(&list).map_err(|e| read_error("resume", &e))?;
+        if let Some(watch) = self.watch() {
+            watch.resumed(topic, partition);
+        }
+        Ok(())
+    }
+
+    /// Says to the watchdog that the owner reads nothing for now because of something outside; `None`: it goes on.
+    pub fn waits(&self, why: Option<&'static str>) {
+        if let Some(watch) = self.watch() {
+            watch.waits(why);
+        }
     }
 
     /// First and next offset of a partition, as the broker says.

@@ -50,6 +50,55 @@ pub fn describe(
         .fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
 }
 
+/// The header of a copy that a replay of dead letters made: the position of the record it is a copy of.
+const REPLAY_OF: &str = "peakdesk-replay-of";
+
+fn name_of(at: SourcePosition) -> String {
+    let SourcePartition {
+        topic,
+        partition,
+        generation,
+    } = at.partition;
+    format!("{}/{generation}/{partition}/{}", topic.name(), at.offset)
+}
+
+/// The headers of a copy: the original ones, and last of all where the original was read.
+pub fn mark_copy(original: &[(String, Option<Vec<u8>>)], of: SourcePosition) -> OwnedHeaders {
+    let headers = original.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
+        all.insert(Header {
+            key,
+            value: value.as_ref(),
+        })
+    });
+    headers.insert(Header {
+        key: REPLAY_OF,
+        value: Some(&name_of(of)),
+    })
+}
+
+/// What a record is a copy of, if a replay made it. The last header counts: a copy of a copy has one of each.
+pub fn copied_from(message: &BorrowedMessage<'_>) -> Option<SourcePosition> {
+    let headers = message.headers()?;
+    let last = headers.count().checked_sub(1)?;
+    // As above: the library panics at a name that is not UTF-8, and such a name is not ours.
+    let header = catch_unwind(AssertUnwindSafe(|| headers.try_get(last))).ok()??;
+    if header.key != REPLAY_OF {
+        return None;
+    }
+    let mut fields = std::str::from_utf8(header.value?).ok()?.split('/');
+    let mut field = || fields.next();
+    let topic = field()?;
+    let position = SourcePosition {
+        partition: SourcePartition {
+            topic: Topic::ALL.into_iter().find(|t| t.name() == topic)?,
+            generation: field()?.parse().ok()?,
+            partition: field()?.parse().ok()?,
+        },
+        offset: field()?.parse().ok()?,
+    };
+    field().is_none().then_some(position)
+}
+
 /// What the headers of a dead letter say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {

@@ -11,4 +11,6 @@ pub mod delivery;
 pub mod error;
 pub mod group;
 pub mod letter;
+pub mod span;
 pub mod topics;
+mod watch;

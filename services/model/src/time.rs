@@ -84,6 +84,23 @@ impl UtcOffset {
     }
 }
 
+/// Parses a local time `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM` into milliseconds since the Unix epoch.
+pub fn parse_local(text: &str, utc: UtcOffset) -> Option<i64> {
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00"));
+    let (hours, minutes) = time.split_once(':')?;
+    let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let in_range = (0..24).contains(&hours) && (0..60).contains(&minutes);
+    in_range.then_some(utc.start(parse_date(date)?) + hours * HOUR_MS + minutes * MINUTE_MS)
+}
+
+/// A time as a local `YYYY-MM-DDTHH:MM:SS.mmm`.
+pub fn format_local(t: i64, utc: UtcOffset) -> String {
+    let ms = utc.time_of_day_ms(t);
+    let (hours, minutes) = (ms / HOUR_MS, ms / MINUTE_MS % 60);
+    let (seconds, rest) = (ms / SECOND_MS % 60, ms % SECOND_MS);
+    format!("{}T{hours:02}:{minutes:02}:{seconds:02}.{rest:03}", format_date(utc.day(t)))
+}
+
 /// Parses a duration: a whole number and one of `ms`, `s`, `m`, `h`, `d`. Returns milliseconds.
 pub fn parse_duration_ms(text: &str) -> Option<i64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -146,6 +163,17 @@ pub fn format_date(day: Day) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn local_times_are_read_and_written() {
+        let china = UtcOffset::CHINA;
+        assert_eq!(parse_local("2025-11-11", china), Some(1_762_790_400_000));
+        assert_eq!(parse_local("2025-11-11T10:30", china), Some(1_762_828_200_000));
+        for bad in ["2025-11-31", "2025-11-11T24:00", "2025-11-11T10", "2025-11-11T-1:00", "now"] {
+            assert_eq!(parse_local(bad, china), None, "{bad}");
+        }
+        assert_eq!(format_local(1_762_828_201_002, china), "2025-11-11T10:30:01.002");
+    }
 
     #[test]
     fn the_business_day_begins_at_local_midnight() {

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{demo, dump, replay, roles, setup, simulate};
+use crate::{dead_letters, demo, dump, replay, roles, setup, simulate};
 use clap::{Args, Parser, Subcommand};
 use peakdesk_runtime::config::Config;
 use peakdesk_runtime::layers::Sources;
@@ -63,6 +63,8 @@ enum Command {
     Replay(replay::Flags),
     /// Write the records of the input topics to files, to be replayed
     Dump(dump::Flags),
+    /// Show refused records, or copy them back to their input topics after a fix
+    DeadLetters(dead_letters::Flags),
     /// Check the configuration and print it as it takes effect, with where each setting comes from
     CheckConfig,
 }
@@ -92,6 +94,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Simulator(flags) => simulate::run(&config, &flags),
         Command::Replay(flags) => replay::command(&config, &flags),
         Command::Dump(flags) => dump::command(&config, &flags),
+        Command::DeadLetters(flags) => dead_letters::command(&config, &flags),
         Command::CheckConfig => check_config(&config),
     }
 }

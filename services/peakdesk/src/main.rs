@@ -1,10 +1,11 @@
 //! Peakdesk: one binary, a role per subcommand.
 //!
 //! ```text
-//! cli (raw arguments) ─► config (validated) ─► roles │ demo │ simulator │ replay │ dump
+//! cli (raw arguments) ─► config (validated) ─► roles │ demo │ simulator │ replay │ dump │ dead-letters
 //! ```
 
 mod cli;
+mod dead_letters;
 mod demo;
 mod dump;
 mod progress;

@@ -80,8 +80,13 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// New ones.
-    pub fn new() -> anyhow::Result<Self> {
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
+        let stalled = metrics.int_gauge_vec(
+            "consumer_stalled",
+            "1 where records wait and the consumer does not get on, else 0.",
+            &["consumer", "topic", "partition"],
+        )?;
         let restarts = metrics.counter_vec(
             "thread_restarts_total",
             "Threads that failed and began again, by name.",
@@ -89,7 +94,7 @@ impl Surroundings {
         )?;
         Ok(Surroundings {
             metrics,
-            health: Health::new(),
+            health: Health::watching(config.consumer_patience, Some(stalled)),
             shutdown: Shutdown::new(),
             deliveries: Board::default(),
             restarts,
@@ -103,7 +108,7 @@ pub type Threads = Vec<JoinHandle<anyhow::Result<()>>>;
 /// Runs one role until it is told to stop.
 pub fn serve(config: Config, role: Role) -> anyhow::Result<()> {
     peakdesk_runtime::telemetry::init(&config.log)?;
-    let around = Surroundings::new()?;
+    let around = Surroundings::new(&config)?;
     let runtime = runtime_with_signals(&around.shutdown)?;
     let ready = around.health.condition("started");
     let watched = match role {

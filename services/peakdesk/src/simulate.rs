@@ -4,7 +4,7 @@ use crate::progress::{Line, grouped};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use peakdesk_model::input::Topic;
-use peakdesk_model::time::{HOUR_MS, MINUTE_MS, UtcOffset, format_date, parse_date, parse_duration_ms};
+use peakdesk_model::time::{MINUTE_MS, UtcOffset, format_date, parse_duration_ms, parse_local};
 use peakdesk_runtime::config::{Config, TopicFormat};
 use peakdesk_runtime::shutdown::Shutdown;
 use peakdesk_simulator::{Format, Generator, KafkaSink, KafkaSinkConfig, Partitions, Profile, SimConfig, SimTotals, write_dump};
@@ -79,15 +79,7 @@ pub struct Shape {
 
 /// Reads a local start time.
 pub fn parse_start(text: &str, utc: UtcOffset) -> anyhow::Result<i64> {
-    let (date, time) = text.split_once('T').unwrap_or((text, "00:00"));
-    let minutes = time.split_once(':').and_then(|(h, m)| {
-        let (h, m): (i64, i64) = (h.parse().ok()?, m.parse().ok()?);
-        (h < 24 && m < 60).then_some(h * HOUR_MS + m * MINUTE_MS)
-    });
-    match (parse_date(date), minutes) {
-        (Some(day), Some(ms)) => Ok(utc.start(day) + ms),
-        _ => bail!("--start {text}: not a local time like 2025-11-10 or 2025-11-10T22:00"),
-    }
+    parse_local(text, utc).with_context(|| format!("--start {text}: not a local time like 2025-11-10 or 2025-11-10T22:00"))
 }
 
 impl Shape {

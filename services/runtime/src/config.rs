@@ -54,6 +54,8 @@ pub struct Config {
     pub alerter: AlerterConfig,
     /// The HTTP server for metrics and probes; `None`: none.
     pub http_listen: Option<SocketAddr>,
+    /// How long a consumer may stand while records wait before it counts as stalled.
+    pub consumer_patience: Duration,
     /// Logging.
     pub log: LogConfig,
     layers: Layers,

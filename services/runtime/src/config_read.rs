@@ -44,6 +44,7 @@ pub(super) fn config(layers: Layers) -> Result<Config, ConfigError> {
         console: console(reader)?,
         alerter: alerter(reader)?,
         http_listen: http_listen(reader)?,
+        consumer_patience: consumer_patience(reader)?,
         log: log(reader)?,
         layers,
     })
@@ -396,6 +397,14 @@ fn http_listen(read: Reader<'_>) -> Result<Option<SocketAddr>, ConfigError> {
             .parse()
             .map(Some)
             .map_err(|_| read.invalid("http.listen", "not an address and port; write it like 127.0.0.1:9464 or [::]:9464")),
+    }
+}
+
+fn consumer_patience(read: Reader<'_>) -> Result<Duration, ConfigError> {
+    let ms = read.duration_ms("health.consumer_patience")?;
+    match u64::try_from(ms) {
+        Ok(ms) if ms >= 1_000 => Ok(Duration::from_millis(ms)),
+        _ => Err(read.invalid("health.consumer_patience", "must be 1s or more")),
     }
 }
 

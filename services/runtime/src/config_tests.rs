@@ -161,6 +161,7 @@ fn a_bad_value_is_refused_with_its_place() {
         "warehouse.slice=48h",
         "http.listen=9464",
         "http.listen=localhost:9464",
+        "health.consumer_patience=500ms",
         "log.format=xml",
         "log.level=",
         "log.level=a=loud",

@@ -2,12 +2,14 @@
 //!
 //! | endpoint | is well while |
 //! | --- | --- |
-//! | `/livez` | every loop has reported progress within its own limit, or has ended in order |
+//! | `/livez` | every loop has reported progress within its own limit, or has ended in order; no consumer is stalled ([`crate::progress`]) |
 //! | `/readyz` | every condition is met, and no shutdown was asked for |
 //!
 //! A loop that ends without [`Heartbeat::finish`] (a panic) is dead from then on. A loop that waits for something outside,
 //! such as a broker that is down, is making progress: it beats while it waits. Restarting it would not help.
 
+use crate::progress::{Consumers, Progress};
+use prometheus::IntGaugeVec;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +19,11 @@ use std::time::{Duration, Instant};
 const FINISHED: u64 = u64::MAX;
 /// The value of a heart whose loop is gone without a word.
 const LOST: u64 = u64::MAX - 1;
+
+/// How long a consumer may stand while records wait, unless it is said.
+pub const CONSUMER_PATIENCE: Duration = Duration::from_secs(60);
+/// How often consumers are looked at while nobody asks.
+const LOOK_EVERY_MS: u64 = 1_000;
 
 /// The hearts and conditions of a process; clones share them.
 #[derive(Debug, Clone)]
@@ -29,6 +36,7 @@ struct Inner {
     start: Instant,
     loops: Mutex<Vec<Loop>>,
     conditions: Mutex<Vec<(String, Condition)>>,
+    consumers: Consumers,
 }
 
 #[derive(Debug)]
@@ -39,11 +47,14 @@ struct Loop {
     last_ms: Arc<AtomicU64>,
 }
 
-/// One loop's report of progress. Beating is one atomic store.
+/// One loop's report of progress. Beating is one atomic store, and now and then a look at the consumers.
 #[derive(Debug)]
 pub struct Heartbeat {
+    name: String,
     start: Instant,
     last_ms: Arc<AtomicU64>,
+    looked_ms: AtomicU64,
+    consumers: Consumers,
 }
 
 /// One condition of readiness; not met at first. Clones share it.
@@ -73,28 +84,40 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Without loops and conditions: alive and ready.
+    /// Without loops and conditions: alive and ready. Consumers have the usual patience, and no gauge.
     pub fn new() -> Self {
+        Health::watching(CONSUMER_PATIENCE, None)
+    }
+
+    /// The same, where a consumer may stand for `patience`; the gauge, by consumer, topic and partition, is 1 for one that is stalled.
+    pub fn watching(patience: Duration, stalled: Option<IntGaugeVec>) -> Self {
         Health {
             inner: Arc::new(Inner {
                 start: Instant::now(),
                 loops: Mutex::default(),
                 conditions: Mutex::default(),
+                consumers: Consumers::new(patience, stalled),
             }),
         }
     }
 
     /// Registers a loop that reports progress at least every `limit`; registering counts as the first report.
     pub fn heartbeat(&self, name: impl Into<String>, limit: Duration) -> Heartbeat {
-        let start = self.inner.start;
+        let (name, start) = (name.into(), self.inner.start);
         let last_ms = Arc::new(AtomicU64::new(since_ms(start, Instant::now())));
         let entry = Loop {
-            name: name.into(),
+            name: name.clone(),
             limit,
             last_ms: Arc::clone(&last_ms),
         };
         self.inner.loops.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-        Heartbeat { start, last_ms }
+        Heartbeat {
+            name,
+            start,
+            last_ms,
+            looked_ms: AtomicU64::new(0),
+            consumers: self.inner.consumers.clone(),
+        }
     }
 
     /// Registers a condition of readiness.
@@ -131,6 +154,7 @@ impl Health {
             };
             report.add(ok, &entry.name, &words);
         }
+        self.inner.consumers.judge(now, &mut report);
         report
     }
 
@@ -164,7 +188,22 @@ impl Report {
 impl Heartbeat {
     /// Reports progress.
     pub fn beat(&self) {
-        self.last_ms.store(since_ms(self.start, Instant::now()), Ordering::Relaxed);
+        let now = Instant::now();
+        let now_ms = since_ms(self.start, now);
+        self.last_ms.store(now_ms, Ordering::Relaxed);
+        if now_ms >= self.looked_ms.load(Ordering::Relaxed) + LOOK_EVERY_MS {
+            self.looked_ms.store(now_ms, Ordering::Relaxed);
+            let mut unread = Report {
+                ok: true,
+                text: String::new(),
+            };
+            self.consumers.judge(now, &mut unread);
+        }
+    }
+
+    /// What the consumer of this loop reports.
+    pub fn progress(&self) -> Progress {
+        self.consumers.of(&self.name)
     }
 
     /// The loop has ended in order.

@@ -16,6 +16,7 @@ pub mod http;
 pub mod layers;
 pub mod metrics;
 pub mod patience;
+pub mod progress;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

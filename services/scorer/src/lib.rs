@@ -108,7 +108,7 @@ struct Worker<'s> {
 pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
     let config = &shared.config;
     let topic = config.topics.shop_log.as_str();
-    let member = Member::join(&client::consumer(&config.kafka, "scorer"), &[topic], Begin::Held)?;
+    let member = Member::join(&client::consumer(&config.kafka, "scorer"), &[topic], Begin::Held)?.watched(heartbeat);
     let delivery = Delivery::new(&client::producer(&config.kafka))?;
     let mut worker = Worker {
         shared,

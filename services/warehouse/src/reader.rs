@@ -104,10 +104,7 @@ impl Reader {
 
     /// The first message that must be read again, and what to commit beside it; `None` where that is committed already.
     pub fn to_commit(&mut self) -> Option<(i64, Committed)> {
-        let (offset, at) = self
-            .open
-            .front()
-            .map_or((self.next, self.at), |(offset, from, _)| (*offset, *from));
+        let (offset, at) = self.open.front().map_or((self.next, self.at), |(offset, from, _)| (*offset, *from));
         if offset <= self.committed {
             return None;
         }

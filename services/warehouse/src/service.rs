@@ -34,6 +34,9 @@ const LETTERS_EVERY: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// Said to the watchdog while files cannot be written.
+const DISK_REFUSES: &str = "files cannot be written now; they are tried again";
+
 /// Why the role ends.
 #[derive(Debug, thiserror::Error)]
 pub enum WarehouseError {
@@ -134,7 +137,7 @@ pub fn run_alerts(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehous
 fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) -> Result<(), WarehouseError> {
     let config = &shared.config;
     let begin = Begin::Committed(Box::new(|_| true));
-    let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?;
+    let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?.watched(heartbeat);
     let mut partitions: BTreeMap<i32, Reader> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {
@@ -156,11 +159,17 @@ fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) ->
             _ => partitions.values_mut().try_for_each(|p| write(shared, p, Vec::new())),
         };
         match outcome {
-            Ok(()) => back_off = BackOff::new(),
+            Ok(()) => {
+                if back_off.until.is_some() {
+                    member.waits(None);
+                }
+                back_off = BackOff::new();
+            }
             Err(error) => {
                 shared.metrics.failures.inc();
                 tracing::error!(%error, retry_in = ?back_off.wait, "a file could not be written; it is tried again");
                 back_off.failed();
+                member.waits(Some(DISK_REFUSES));
             }
         }
         commit(&member, topic, &mut partitions)?;
@@ -271,7 +280,7 @@ pub fn run_dead_letters(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Wa
     let topic = config.topics.dead_letters.as_str();
     let dir = config.warehouse.output.join("dead_letters");
     let begin = Begin::Committed(Box::new(|_| true));
-    let member = Member::join(&client::consumer(&config.kafka, "warehouse-dead-letters"), &[topic], begin)?;
+    let member = Member::join(&client::consumer(&config.kafka, "warehouse-dead-letters"), &[topic], begin)?.watched(heartbeat);
     let mut partitions: BTreeMap<i32, Letters> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {
@@ -313,11 +322,17 @@ pub fn run_dead_letters(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Wa
         }
         let every = if back_off.until.is_some() { Duration::ZERO } else { LETTERS_EVERY };
         match outcome.and_then(|()| write_letters(shared, &mut partitions, every)) {
-            Ok(()) => back_off = BackOff::new(),
+            Ok(()) => {
+                if back_off.until.is_some() {
+                    member.waits(None);
+                }
+                back_off = BackOff::new();
+            }
             Err(error) => {
                 shared.metrics.failures.inc();
                 tracing::error!(%error, retry_in = ?back_off.wait, "dead letters could not be written; it is tried again");
                 back_off.failed();
+                member.waits(Some(DISK_REFUSES));
             }
         }
         commit_letters(&member, topic, &mut partitions)?;

@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use crate::support::{Role, SOON, Topics, compare, query, text};
 
 /// 2025-11-11 12:00 in China, in milliseconds.
-const NOON_MS: i64 = 1_762_833_600_000;
+pub const NOON_MS: i64 = 1_762_833_600_000;
 
 /// A record in Avro's binary form, written field by field as a schema of this test says; in Confluent's framing.
-struct Avro(Vec<u8>);
+pub struct Avro(pub Vec<u8>);
 
 impl Avro {
-    fn new(schema_id: u32) -> Avro {
+    pub fn new(schema_id: u32) -> Avro {
         Avro([&[0], schema_id.to_be_bytes().as_slice()].concat())
     }
 
     /// An int, a long, the index of an enum's symbol or of a union's branch, a length: all the same in Avro.
-    fn long(mut self, value: i64) -> Avro {
+    pub fn long(mut self, value: i64) -> Avro {
         let mut rest = ((value << 1) ^ (value >> 63)) as u64;
         while rest >= 0x80 {
             self.0.push(rest as u8 | 0x80);
@@ -30,28 +30,28 @@ impl Avro {
         self
     }
 
-    fn string(self, value: &str) -> Avro {
+    pub fn string(self, value: &str) -> Avro {
         let mut avro = self.long(value.len() as i64);
         avro.0.extend_from_slice(value.as_bytes());
         avro
     }
 
-    fn strings(self, values: &[&str]) -> Avro {
+    pub fn strings(self, values: &[&str]) -> Avro {
         values.iter().fold(self, |avro, value| avro.string(value))
     }
 
-    fn bool(mut self, value: bool) -> Avro {
+    pub fn bool(mut self, value: bool) -> Avro {
         self.0.push(u8::from(value));
         self
     }
 
     /// `n` fields of a union with null, which are null.
-    fn nulls(self, n: usize) -> Avro {
+    pub fn nulls(self, n: usize) -> Avro {
         (0..n).fold(self, |avro, _| avro.long(0))
     }
 
     /// The value of a union with null.
-    fn some(self) -> Avro {
+    pub fn some(self) -> Avro {
         self.long(1)
     }
 
@@ -75,14 +75,14 @@ fn number(n: i64) -> String {
 }
 
 /// A chat message in the shipped schema.
-fn chat(id: u32, n: i64) -> Message {
+pub fn chat(id: u32, n: i64) -> Message {
     let (name, at) = (number(n), NOON_MS + n * 1_000);
     let avro = Avro::new(id).strings(&[&format!("c{name}"), "shop", "buyer"]).long(0).long(at);
     avro.nulls(4).bool(false).nulls(2).bool(false).nulls(1).message(at)
 }
 
 /// An order's creation in the shipped schema; it pays `n` fen.
-fn order(id: u32, n: i64) -> Message {
+pub fn order(id: u32, n: i64) -> Message {
     let (name, at) = (number(n), NOON_MS + n * 1_000);
     let avro = Avro::new(id)
         .strings(&[&format!("o{name}"), "shop", "buyer", &name])

@@ -103,7 +103,7 @@ pub fn run(mut config: Config, flags: &Flags) -> anyhow::Result<()> {
             .map_err(|e| anyhow::anyhow!("the embedded broker does not create {name}: {e}"))?;
     }
 
-    let around = Surroundings::new()?;
+    let around = Surroundings::new(&config)?;
     let runtime = roles::runtime_with_signals(&around.shutdown)?;
     if config.policy.file.is_none() {
         let path = output.join("policy.toml");

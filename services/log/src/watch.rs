@@ -1,0 +1,157 @@
+//! What a member of a group tells the watchdog: how far each partition is dealt with, and how far it goes.
+//!
+//! ```text
+//! poll ─► handed out ─► (the next poll) dealt with ─┐
+//! statistics of the client ─► end, broker's silence ─┴─► progress, every 500 ms
+//! ```
+//!
+//! Nothing here judges; [`peakdesk_runtime::progress`] does.
+
+use crate::group::Change;
+use peakdesk_runtime::progress::Progress;
+use rdkafka::statistics::{Partition, Statistics};
+use std::sync::{Mutex, PoisonError};
+
+/// A broker that has said nothing for this long (µs) is away.
+const SILENCE_MAX_US: i64 = 10_000_000;
+const HELD: &str = "held; something outside is away, such as the schema registry";
+const SILENT: &str = "the broker does not answer";
+
+struct Lane {
+    topic: String,
+    partition: i32,
+    /// First offset that was not handed out.
+    next: i64,
+    held: bool,
+    silent: bool,
+}
+
+/// The partitions of a member.
+pub(crate) struct Watch {
+    progress: Progress,
+    lanes: Mutex<Vec<Lane>>,
+}
+
+impl Watch {
+    pub(crate) fn new(progress: Progress) -> Self {
+        progress.began();
+        Watch {
+            progress,
+            lanes: Mutex::default(),
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Vec<Lane>) -> T) -> T {
+        act(&mut self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lane(&self, topic: &str, partition: i32, act: impl FnOnce(&mut Lane)) {
+        self.with(|lanes| lanes.iter_mut().find(|l| l.partition == partition && l.topic == topic).map(act));
+    }
+
+    pub(crate) fn changed(&self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Assigned(starts) => {
+                    for start in starts {
+                        self.progress.assigned(&start.topic, start.partition, start.offset);
+                        self.with(|lanes| {
+                            lanes.retain(|l| l.partition != start.partition || l.topic != start.topic);
+                            lanes.push(Lane {
+                                topic: start.topic.clone(),
+                                partition: start.partition,
+                                next: start.offset,
+                                held: false,
+                                silent: false,
+                            });
+                        });
+                    }
+                }
+                Change::Revoked(gone) => {
+                    for (topic, partition) in gone {
+                        self.progress.revoked(topic, *partition);
+                        self.with(|lanes| lanes.retain(|l| l.partition != *partition || l.topic != *topic));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The owner has this message now. Statistics are told inside of a poll, when it is done with it.
+    pub(crate) fn handed_out(&self, topic: &str, partition: i32, offset: i64) {
+        self.lane(topic, partition, |lane| lane.next = lane.next.max(offset + 1));
+    }
+
+    /// The partition is held, and will be read again from `offset`.
+    pub(crate) fn held(&self, topic: &str, partition: i32, offset: i64) {
+        self.lane(topic, partition, |lane| {
+            lane.held = true;
+            lane.next = offset;
+        });
+        self.progress.waits(topic, partition, HELD);
+    }
+
+    pub(crate) fn resumed(&self, topic: &str, partition: i32) {
+        self.lane(topic, partition, |lane| lane.held = false);
+        self.progress.goes_on(topic, partition);
+    }
+
+    /// All partitions wait for something that the owner knows of (`why`), or no longer do.
+    pub(crate) fn waits(&self, why: Option<&'static str>) {
+        self.with(|lanes| {
+            for lane in lanes.iter().filter(|lane| !lane.held) {
+                match why {
+                    Some(why) => self.progress.waits(&lane.topic, lane.partition, why),
+                    None => self.progress.goes_on(&lane.topic, lane.partition),
+                }
+            }
+        });
+    }
+
+    /// Tells what the client knows.
+    pub(crate) fn look(&self, statistics: &Statistics) {
+        self.with(|lanes| {
+            for lane in lanes.iter_mut() {
+                let topic = statistics.topics.get(&lane.topic);
+                let Some(partition) = topic.and_then(|t| t.partitions.get(&lane.partition)) else {
+                    continue;
+                };
+                let silent = !answers(statistics, partition.leader);
+                if silent && !lane.held {
+                    self.progress.waits(&lane.topic, lane.partition, SILENT);
+                } else if lane.silent && !silent && !lane.held {
+                    self.progress.goes_on(&lane.topic, lane.partition);
+                }
+                lane.silent = silent;
+                let position = dealt_with(lane, partition);
+                self.progress.at(&lane.topic, lane.partition, position, partition.ls_offset);
+            }
+        });
+    }
+}
+
+impl Drop for Watch {
+    /// An attempt may end before any statistics came: what it had in hand is known to be there.
+    fn drop(&mut self) {
+        self.with(|lanes| {
+            for lane in lanes.iter() {
+                self.progress.at(&lane.topic, lane.partition, i64::MIN, lane.next);
+            }
+        });
+    }
+}
+
+fn answers(statistics: &Statistics, broker: i32) -> bool {
+    let found = statistics.brokers.values().find(|b| b.nodeid == broker && broker >= 0);
+    found.is_some_and(|b| b.state == "UP" && b.rxidle <= SILENCE_MAX_US)
+}
+
+/// The end of a partition may hold no record (marks of transactions): where nothing that was fetched waits, and the client asks for what
+/// lies further on, nothing is left before that.
+fn dealt_with(lane: &Lane, partition: &Partition) -> i64 {
+    if partition.fetchq_cnt == 0 && !lane.held {
+        lane.next.max(partition.next_offset)
+    } else {
+        lane.next
+    }
+}
