@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
-use crate::{Context, Kafka, Result, bail, ensure, wait_until};
+use crate::{Broker, Context, Result, bail, ensure, wait_until};
 
 /// For one request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ pub struct Committed {
     pub metadata: String,
 }
 
-impl Kafka {
+impl Broker {
     /// Makes a topic with the given settings and waits until its partitions have leaders.
     ///
     /// # Errors

@@ -19,4 +19,6 @@ mod page;
 mod page_floor;
 mod pipeline;
 mod registry;
-mod support;
+
+use peakdesk_tests::support;
+

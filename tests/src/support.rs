@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use peakdesk_tests::{Context, Kafka, Launch, Outcome, Port, Process, Record, Result, Scene, bail, ensure, http, python, wait_until};
 use serde_json::Value;
+
+use crate::{Broker, Context, Kafka, Launch, Outcome, Port, Process, Record, Result, Scene, bail, ensure, http, python, wait_until};
 
 /// For a role to start, or to do what takes it a moment.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -25,17 +26,30 @@ const HORIZON_MS: f64 = 75.0 * 86_400_000.0;
 /// The input topics, as the product calls them.
 pub const INPUTS: [&str; 3] = ["chat", "orders", "refunds"];
 
+/// The topics that a scorer writes.
+const OUTPUTS: [&str; 3] = ["results", "alerts", "live"];
+
 /// Topics and consumer groups of one test, and the settings that name them.
+#[derive(Clone)]
 pub struct Topics<'s> {
     scene: &'s Scene,
+    broker: Broker,
+    /// Beside the names of groups and of what scorers write.
+    tag: String,
     settings: Vec<String>,
 }
 
 impl<'s> Topics<'s> {
-    /// Names for the topics of a test; `format` is `json` or `avro`. The product makes its own topics, with four partitions.
+    /// Names for the topics of a test on the shared broker; `format` is `json` or `avro`. The product makes its own topics, with
+    /// four partitions.
     pub fn new(scene: &'s Scene, format: &str) -> Result<Topics<'s>> {
+        Ok(Topics::on(scene, Kafka::shared()?, format))
+    }
+
+    /// The same on any broker.
+    pub fn on(scene: &'s Scene, broker: &Broker, format: &str) -> Topics<'s> {
         let mut settings = vec![
-            format!("kafka.bootstrap={}", Kafka::shared()?.bootstrap()),
+            format!("kafka.bootstrap={}", broker.bootstrap()),
             format!("kafka.group_prefix={}", scene.prefix()),
             "topics.log_partitions=4".to_owned(),
         ];
@@ -53,7 +67,42 @@ impl<'s> Topics<'s> {
         ] {
             settings.push(format!("topics.{key}={}", scene.name(name)));
         }
-        Ok(Topics { scene, settings })
+        Topics {
+            scene,
+            broker: broker.clone(),
+            tag: String::new(),
+            settings,
+        }
+    }
+
+    /// Other groups that read the same inputs and the same log, and write to topics of their own.
+    #[must_use]
+    pub fn again(&self, tag: &str) -> Topics<'s> {
+        let mut again = Topics {
+            tag: format!("-{tag}"),
+            ..self.clone()
+        };
+        again.settings.push(format!("kafka.group_prefix={}{}", self.scene.prefix(), again.tag));
+        for topic in OUTPUTS {
+            again.settings.push(format!("topics.{topic}={}", again.topic(topic)));
+        }
+        again
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// The full name of a topic, such as `shop-log`.
+    pub fn topic(&self, what: &str) -> String {
+        let tag = if OUTPUTS.contains(&what) { &self.tag } else { "" };
+        format!("{}{tag}", self.scene.name(what))
+    }
+
+    /// The full name of a consumer group, such as `intake-chat`.
+    pub fn group(&self, what: &str) -> String {
+        format!("{}{}-{what}", self.scene.prefix(), self.tag)
     }
 
     /// Another setting for every process.
@@ -66,7 +115,7 @@ impl<'s> Topics<'s> {
     /// Makes the input topics with these numbers of partitions.
     pub fn create(&self, partitions: [i32; 3], config: &[(&str, &str)]) -> Result {
         for (topic, count) in INPUTS.iter().zip(partitions) {
-            Kafka::shared()?.create_topic(&self.scene.name(topic), count, config)?;
+            self.broker.create_topic(&self.topic(topic), count, config)?;
         }
         Ok(())
     }
@@ -104,7 +153,7 @@ impl<'s> Topics<'s> {
     pub fn records(&self) -> Result<[i64; 3]> {
         let mut counts = [0; 3];
         for (topic, count) in INPUTS.iter().zip(&mut counts) {
-            *count = Kafka::shared()?.high_watermarks(&self.scene.name(topic))?.iter().sum();
+            *count = self.broker.high_watermarks(&self.topic(topic))?.iter().sum();
         }
         Ok(counts)
     }
@@ -122,55 +171,61 @@ impl<'s> Topics<'s> {
         Ok(records)
     }
 
-    /// Ends the intakes, and starts as many whose clocks hurry, until every horizon has passed and every row is final and in a
-    /// file; then ends all roles. What is in the input topics must have been read.
-    pub fn finish(&self, mut intakes: Vec<Role>, scorers: &mut [Role], warehouse: &mut Role) -> Result {
+    /// Runs until every row is final and in a file, without a gap in the results; then ends all roles. What is in the input topics
+    /// must have been read.
+    pub fn finish(&self, intakes: Vec<Role>, scorers: &mut [Role], warehouse: &mut Role) -> Result {
+        self.run_out(intakes, scorers)?;
+        self.wait_for_warehouse(warehouse)?;
+        let gaps: f64 = warehouse.metric("peakdesk_warehouse_gaps_total", "")?.iter().sum();
+        ensure!(gaps == 0.0, "the results had {gaps} gaps");
+        warehouse.terminate()
+    }
+
+    /// Ends the intakes, and starts as many whose clocks hurry, until every horizon has passed; then ends these and the scorers.
+    pub fn run_out(&self, mut intakes: Vec<Role>, scorers: &mut [Role]) -> Result {
         for intake in &mut intakes {
             intake.terminate()?;
         }
-        let end = self.newest_ms()? as f64 + HORIZON_MS;
         for (n, intake) in intakes.iter_mut().enumerate() {
             *intake = self.role(&format!("hurrying-intake-{n}"), "intake", &[HURRY.to_owned()])?;
         }
+        self.wait_for_horizon(scorers)?;
+        for role in intakes.iter_mut().chain(scorers) {
+            role.terminate()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until these scorers have seen the time after which nothing changes any more.
+    pub fn wait_for_horizon(&self, scorers: &mut [Role]) -> Result {
+        let end = self.newest_ms()? as f64 + HORIZON_MS;
         wait_until("every horizon to pass", LONG, || {
             let at = complete_until_ms(scorers)?;
             ensure!(at > end, "complete until {at}, wanted {end}");
             Ok(Some(()))
-        })?;
-        for role in intakes.iter_mut().chain(scorers) {
-            role.terminate()?;
-        }
-        self.wait_for_warehouse(warehouse)?;
-        wait_until("no row to be pending", SOON, || {
-            let pending: f64 = warehouse.metric("peakdesk_warehouse_pending_rows", "")?.iter().sum();
-            ensure!(pending == 0.0, "{pending} rows");
-            Ok(Some(()))
-        })?;
-        let gaps: f64 = warehouse.metric("peakdesk_warehouse_gaps_total", "")?.iter().sum();
-        ensure!(gaps == 0.0, "the results had {gaps} gaps");
-        warehouse.terminate()
+        })
     }
 
     /// The newest arrival time in the input topics (ms).
     fn newest_ms(&self) -> Result<i64> {
         let mut newest = 0;
         for topic in INPUTS {
-            let records = Kafka::shared()?.read_all(&self.scene.name(topic))?;
+            let records = self.broker.read_all(&self.topic(topic))?;
             newest = newest.max(records.iter().map(|record| record.timestamp_ms).max().unwrap_or(0));
         }
         Ok(newest)
     }
 
-    /// Waits until the warehouse has committed all that is in the topics it reads: every row of them is in a file then.
-    /// Nothing may be written to these any more.
+    /// Waits until the warehouse has committed all that is in the topics it reads, and has no row left that is in no file.
+    /// Nothing may be written to these topics any more.
     pub fn wait_for_warehouse(&self, warehouse: &mut Role) -> Result {
-        let kafka = Kafka::shared()?;
+        let kafka = &self.broker;
         for (topic, group) in [
             ("results", "warehouse"),
             ("alerts", "warehouse-alerts"),
             ("dead-letters", "warehouse-dead-letters"),
         ] {
-            let (topic, group) = (self.scene.name(topic), format!("{}-{group}", self.scene.prefix()));
+            let (topic, group) = (self.topic(topic), self.group(group));
             let ends = kafka.high_watermarks(&topic)?;
             wait_until(&format!("the warehouse to commit the end of {topic}"), LONG, || {
                 warehouse.process.alive()?;
@@ -180,7 +235,11 @@ impl<'s> Topics<'s> {
                 Ok(Some(()))
             })?;
         }
-        Ok(())
+        wait_until("no row to be pending", SOON, || {
+            let pending: f64 = warehouse.metric("peakdesk_warehouse_pending_rows", "")?.iter().sum();
+            ensure!(pending == 0.0, "{pending} rows");
+            Ok(Some(()))
+        })
     }
 
     /// Lets the product dump the input topics, and replays that; the directory of the tables. `form` is `ndjson` or `parquet`.
@@ -197,7 +256,7 @@ impl<'s> Topics<'s> {
         fs::create_dir_all(dir)?;
         for topic in INPUTS {
             let mut text = String::new();
-            for record in Kafka::shared()?.read_all(&self.scene.name(topic))? {
+            for record in self.broker.read_all(&self.topic(topic))? {
                 text.push_str(&line(&record)?);
                 text.push('\n');
             }
