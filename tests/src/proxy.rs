@@ -10,6 +10,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,10 +54,16 @@ impl Line {
     }
 }
 
-type State = Arc<Mutex<Line>>;
+#[derive(Debug)]
+struct Shared {
+    line: Mutex<Line>,
+    passed: AtomicU64,
+}
+
+type State = Arc<Shared>;
 
 fn line(state: &State) -> Line {
-    *state.lock().unwrap_or_else(PoisonError::into_inner)
+    *state.line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A running proxy. Its threads end with the process.
@@ -79,7 +86,10 @@ impl Proxy {
         let proxy = Proxy {
             port: listener.local_addr()?.port(),
             upstream,
-            state: Arc::new(Mutex::new(Line::Whole)),
+            state: Arc::new(Shared {
+                line: Mutex::new(Line::Whole),
+                passed: AtomicU64::new(0),
+            }),
         };
         let (state, to) = (proxy.state.clone(), proxy.upstream.number());
         std::thread::spawn(move || {
@@ -104,7 +114,12 @@ impl Proxy {
 
     /// Changes the line, for all connections.
     pub fn set(&self, line: Line) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        *self.state.line.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    }
+
+    /// Bytes that have passed so far, both ways.
+    pub fn passed(&self) -> u64 {
+        self.state.passed.load(Ordering::Relaxed)
     }
 }
 
@@ -154,6 +169,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, direction: Direction, state: &St
                 if to.write_all(buffer.get(..n).unwrap_or_default()).is_err() {
                     break;
                 }
+                state.passed.fetch_add(n as u64, Ordering::Relaxed);
                 if let Line::Slow(_) = now {
                     std::thread::sleep(LOOK);
                 }

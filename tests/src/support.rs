@@ -82,7 +82,9 @@ impl<'s> Topics<'s> {
             tag: format!("-{tag}"),
             ..self.clone()
         };
-        again.settings.push(format!("kafka.group_prefix={}{}", self.scene.prefix(), again.tag));
+        again
+            .settings
+            .push(format!("kafka.group_prefix={}{}", self.scene.prefix(), again.tag));
         for topic in OUTPUTS {
             again.settings.push(format!("topics.{topic}={}", again.topic(topic)));
         }
@@ -131,10 +133,17 @@ impl<'s> Topics<'s> {
 
     /// Starts a role that serves HTTP on a port of its own, and waits until it says that it is ready.
     pub fn role(&self, name: &str, subcommand: &str, settings: &[String]) -> Result<Role> {
+        self.role_at(name, subcommand, settings, None)
+    }
+
+    /// The same with a marked point of the code at which it dies or hangs, such as `intake-produced:3`.
+    pub fn role_at(&self, name: &str, subcommand: &str, settings: &[String], failpoint: Option<&str>) -> Result<Role> {
         let port = Port::reserve()?;
-        let mut launch = self
-            .launch(name, subcommand)?
-            .args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
+        let mut launch = self.launch(name, subcommand)?;
+        if let Some(point) = failpoint {
+            launch = launch.env("PEAKDESK_FAILPOINT", point);
+        }
+        launch = launch.args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
         for setting in settings {
             launch = launch.arg("--set").arg(setting);
         }

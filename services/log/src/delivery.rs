@@ -1,6 +1,7 @@
 //! Deliveries: a producer whose messages are counted until they are acknowledged, and that fails once one is not.
 
 use crate::error::LogError;
+use peakdesk_runtime::failpoint;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -79,6 +80,7 @@ impl Delivery {
     /// Queues a message; waits while the queue is full.
     pub fn send(&mut self, message: Outgoing<'_>) -> Result<(), LogError> {
         self.check()?;
+        failpoint::reach("delivery-send");
         let begun = Instant::now();
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(message.topic).partition(message.partition);
         record.key = message.key;

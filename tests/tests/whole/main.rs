@@ -21,4 +21,3 @@ mod pipeline;
 mod registry;
 
 use peakdesk_tests::support;
-

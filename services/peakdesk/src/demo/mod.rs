@@ -213,7 +213,11 @@ fn serve(
     let page = || {
         let page = peakdesk_console::router(console.clone()).merge(peakdesk_alerter::api::routes(around.deliveries.clone()));
         // What it was sent is shown to everybody, so it is there for this machine only.
-        if listen.ip().is_loopback() { page.merge(receiver.routes()) } else { page }
+        if listen.ip().is_loopback() {
+            page.merge(receiver.routes())
+        } else {
+            page
+        }
     };
     let probes = || Probes {
         metrics: around.metrics.clone(),

@@ -1,0 +1,170 @@
+//! Partitions with two owners: on purpose, by a zombie, or for the moment of a rebalance.
+
+use std::time::Duration;
+
+use peakdesk_tests::support::{LONG, SOON};
+use peakdesk_tests::{Result, Scene, ensure, wait_until};
+use rand::Rng;
+
+use crate::stage::{PARTITIONS, Plan, Stage, lasts};
+use crate::{Plant, Tally};
+
+/// Two intakes, two scorers and two warehouses that each own everything, and write to the same topics and files.
+pub fn two_owners(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
+    let plan = Plan {
+        seconds: plant.times(12, 60) as u32,
+        members: [1, 1, 1],
+        ..Plan::default()
+    };
+    let mut stage = Stage::begin(scene, plant, &plan)?;
+    let twin = [format!("kafka.group_prefix={}-twin", scene.prefix())];
+    let mut twins = Vec::new();
+    for role in ["intake", "scorer", "warehouse"] {
+        twins.push(stage.add(&format!("{role}-twin"), role, &twin)?);
+    }
+    stage.ensure_load()?;
+    stage.recovered()?;
+    stage.drain()?;
+    let repeats: f64 = stage.member(twins[2])?.metric("peakdesk_warehouse_repeats_total", "")?.iter().sum();
+    ensure!(repeats > 0.0, "nothing was published twice");
+    let repeated: f64 = stage
+        .member(twins[1])?
+        .metric("peakdesk_scorer_events_total", "outcome=\"repeated\"")?
+        .iter()
+        .sum();
+    ensure!(repeated > 0.0, "nothing was forwarded twice");
+    for twin in twins.into_iter().rev() {
+        stage.dismiss(twin)?;
+    }
+    stage.tally.injected = 3;
+    stage.end()
+}
+
+/// The metric that has a sample for every partition of a member, and how many there are in all.
+fn owned(role: &str) -> (&'static str, &'static str, usize) {
+    match role {
+        "intake" => ("peakdesk_intake_source_partitions", "", PARTITIONS.iter().sum::<i32>() as usize),
+        "scorer" => ("peakdesk_scorer_complete_until_milliseconds", "", 4),
+        _ => ("peakdesk_warehouse_pending_rows", "results", 4),
+    }
+}
+
+/// Partitions that a member thinks are its own.
+pub fn partitions(stage: &mut Stage<'_>, number: usize) -> Result<usize> {
+    let member = stage.member(number)?;
+    let (metric, labels, _) = owned(member.role);
+    let values = member.metric(metric, labels)?;
+    // An intake has one sample for each topic, which says how many.
+    Ok(if member.role == "intake" {
+        values.iter().sum::<f64>() as usize
+    } else {
+        values.len()
+    })
+}
+
+/// A member is stopped without its knowing until others have taken over, and goes on where it was.
+pub fn zombie(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
+    let rounds = plant.times(1, 5);
+    let plan = Plan {
+        seconds: plant.times(45, 300) as u32,
+        members: [2, 2, 2],
+        ..Plan::default()
+    };
+    let mut stage = Stage::begin(scene, plant, &plan)?;
+    for _ in 0..rounds {
+        for role in ["intake", "scorer", "warehouse"] {
+            let [sleeper, heir] = stage.members_of(role)[..] else { continue };
+            let all = owned(role).2;
+            wait_until(&format!("both members of {role} to own something"), SOON, || {
+                let (a, b) = (partitions(&mut stage, sleeper)?, partitions(&mut stage, heir)?);
+                ensure!(a > 0 && b > 0 && a + b == all, "{a} and {b} of {all}");
+                Ok(Some(()))
+            })?;
+            stage.member(sleeper)?.process()?.pause()?;
+            let taken = wait_until("the other to take over", LONG, || {
+                let has = partitions(&mut stage, heir)?;
+                ensure!(has == all, "{has} of {all}");
+                Ok(Some(()))
+            });
+            stage.member(sleeper)?.process()?.resume()?;
+            taken?;
+            stage.ensure_load()?;
+            stage.recovered()?;
+        }
+    }
+    stage.end()
+}
+
+/// How often a member comes or goes.
+const STORM_EVERY: Duration = Duration::from_secs(2);
+
+/// A third member of each role comes or goes every two seconds.
+pub fn storm(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
+    let rounds = plant.times(3, 30);
+    let plan = Plan {
+        seconds: plant.times(30, 240) as u32,
+        members: [2, 2, 2],
+        ..Plan::default()
+    };
+    let mut stage = Stage::begin(scene, plant, &plan)?;
+    for round in 0..rounds {
+        let mut guests = Vec::new();
+        for role in ["intake", "scorer", "warehouse"] {
+            guests.push(stage.add(&format!("{role}-guest-{round}"), role, &plan.settings)?);
+            stage.tally.injected += 1;
+        }
+        lasts(STORM_EVERY);
+        for guest in guests.into_iter().rev() {
+            stage.dismiss(guest)?;
+            stage.tally.injected += 1;
+        }
+        stage.ensure_load()?;
+        lasts(STORM_EVERY);
+    }
+    stage.tally.injected -= 1;
+    stage.recovered()?;
+    stage.end()
+}
+
+/// A member does not poll for longer than `max.poll.interval.ms`: the group goes on without it, and it comes back.
+pub fn slow_consumer(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
+    let rounds = plant.times(1, 5);
+    let plan = Plan {
+        seconds: plant.times(50, 300) as u32,
+        members: [2, 2, 2],
+        settings: vec!["kafka.options.max.poll.interval.ms=3500".to_owned()],
+        ..Plan::default()
+    };
+    let mut stage = Stage::begin(scene, plant, &plan)?;
+    for _ in 0..rounds {
+        for (role, point) in [
+            ("intake", "delivery-send"),
+            ("scorer", "delivery-send"),
+            ("warehouse", "file-written"),
+        ] {
+            let [slow, heir] = stage.members_of(role)[..] else { continue };
+            let all = owned(role).2;
+            stage.terminate(slow)?;
+            let passes = plant.random.random_range(5..30);
+            stage.start(slow, Some(&format!("{point}:{passes}:8000")))?;
+            wait_until(&format!("both members of {role} to own something"), SOON, || {
+                let (a, b) = (partitions(&mut stage, slow)?, partitions(&mut stage, heir)?);
+                ensure!(a > 0 && b > 0, "{a} and {b} of {all}");
+                Ok(Some(()))
+            })?;
+            wait_until("the other to take over", LONG, || {
+                let has = partitions(&mut stage, heir)?;
+                ensure!(has == all, "{has} of {all}");
+                Ok(Some(()))
+            })?;
+            wait_until("the slow one to come back", LONG, || {
+                let (a, b) = (partitions(&mut stage, slow)?, partitions(&mut stage, heir)?);
+                ensure!(a > 0 && b > 0 && a + b == all, "{a} and {b} of {all}");
+                Ok(Some(()))
+            })?;
+            stage.ensure_load()?;
+            stage.recovered()?;
+        }
+    }
+    stage.end()
+}
