@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use peakdesk_tests::{Line, Result, Scene, ensure};
+use peakdesk_tests::support::LONG;
+use peakdesk_tests::{Line, Result, Scene, ensure, wait_until};
 
 use crate::stage::{Plan, Stage, lasts};
 use crate::{Plant, Tally};
@@ -52,6 +53,37 @@ pub fn lines(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
             plant.proxy.set(line);
             lasts(lasting);
             plant.proxy.set(Line::Whole);
+            stage.recovered()?;
+        }
+    }
+    stage.end()
+}
+
+/// The brokers are not heard for longer than a delivery may take: messages are given up, whether they arrived or not.
+pub fn given_up(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
+    let rounds = plant.times(1, 10);
+    let plan = Plan {
+        seconds: plant.times(40, 400) as u32,
+        settings: vec![
+            format!("kafka.bootstrap=127.0.0.1:{}", plant.proxy.port()),
+            "kafka.options.delivery.timeout.ms=1500".to_owned(),
+        ],
+        ..Plan::default()
+    };
+    let mut stage = Stage::begin(scene, plant, &plan)?;
+    for _ in 0..rounds {
+        for line in [Line::Deaf, Line::Mute] {
+            stage.after_records(&mut plant.random, 50..300)?;
+            stage.ensure_load()?;
+            let before = stage.sum("", "peakdesk_thread_restarts_total", "")?;
+            plant.proxy.set(line);
+            let given_up = wait_until("deliveries to be given up", LONG, || {
+                let now = stage.sum("", "peakdesk_thread_restarts_total", "")?;
+                ensure!(now > before, "{now} threads began again");
+                Ok(Some(()))
+            });
+            plant.proxy.set(Line::Whole);
+            given_up?;
             stage.recovered()?;
         }
     }

@@ -15,6 +15,8 @@ mod alerts;
 mod brokers;
 mod deaths;
 mod disk;
+mod gap;
+mod input;
 mod judge;
 mod owners;
 mod stage;
@@ -99,6 +101,30 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "line to the broker",
         run: brokers::lines,
+    },
+    Fault {
+        name: "deliveries given up",
+        run: brokers::given_up,
+    },
+    Fault {
+        name: "gap in the log",
+        run: gap::in_the_log,
+    },
+    Fault {
+        name: "disorder and repeats",
+        run: input::disorder,
+    },
+    Fault {
+        name: "tenfold burst",
+        run: input::burst,
+    },
+    Fault {
+        name: "partitions added",
+        run: input::partitions_added,
+    },
+    Fault {
+        name: "input topic made again",
+        run: input::recreated,
     },
     Fault {
         name: "full disk",

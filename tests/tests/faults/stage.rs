@@ -141,6 +141,11 @@ impl<'s> Stage<'s> {
 
     /// Starts one more member; its number.
     pub fn add(&mut self, name: &str, role: &'static str, settings: &[String]) -> Result<usize> {
+        self.add_at(name, role, settings, None)
+    }
+
+    /// The same with a marked point at which it fails.
+    pub fn add_at(&mut self, name: &str, role: &'static str, settings: &[String], failpoint: Option<&str>) -> Result<usize> {
         let mut settings = settings.to_vec();
         if role == "warehouse" {
             settings.push(format!("warehouse.output={}", text(&self.output)?));
@@ -153,7 +158,7 @@ impl<'s> Stage<'s> {
             starts: 0,
         });
         let number = self.members.len() - 1;
-        self.start(number, None)?;
+        self.start(number, failpoint)?;
         Ok(number)
     }
 
@@ -294,6 +299,13 @@ impl<'s> Stage<'s> {
 
     /// Runs until everything is final and in a file, ends all roles, and compares with an undisturbed run.
     pub fn end(mut self) -> Result<Tally> {
+        self.finish()?;
+        self.tally.rows = judge::judge(&self)?;
+        Ok(self.tally)
+    }
+
+    /// Runs until everything is final and in a file, and ends all roles.
+    pub fn finish(&mut self) -> Result {
         for number in 0..self.members.len() {
             if self.member(number)?.running.is_none() {
                 self.start(number, None)?;
@@ -312,8 +324,26 @@ impl<'s> Stage<'s> {
         for warehouse in &mut warehouses {
             warehouse.terminate()?;
         }
-        self.tally.rows = judge::judge(&self)?;
-        Ok(self.tally)
+        Ok(())
+    }
+
+    /// The sum of a metric over the members of a role; of all, if it is empty.
+    pub fn sum(&mut self, role: &str, name: &str, labels: &str) -> Result<f64> {
+        let mut sum = 0.0;
+        for member in self.members.iter_mut().filter(|m| role.is_empty() || m.role == role) {
+            sum += member.metric(name, labels)?.iter().sum::<f64>();
+        }
+        Ok(sum)
+    }
+
+    /// The most memory that each member ever had (MiB).
+    pub fn peak_memory(&mut self) -> Result<Vec<f64>> {
+        let mut all = Vec::new();
+        for member in &mut self.members {
+            let bytes = member.metric("peakdesk_process_resident_memory_peak_bytes", "")?;
+            all.push(bytes.first().copied().unwrap_or(0.0) / 1_048_576.0);
+        }
+        Ok(all)
     }
 }
 
