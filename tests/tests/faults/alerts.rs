@@ -48,9 +48,9 @@ pub fn told(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
     // Dead with the delivery noted and not sent.
     stage.terminate(alerter)?;
     stage.start(alerter, Some("alerter-stored:1"))?;
-    stage.drain()?;
     stage.wait_for_death(alerter)?;
     stage.start(alerter, None)?;
+    stage.drain()?;
     stage.recovered()?;
     wait_until("the receiver to know of what is open, and of nothing else", LONG, || {
         let (open, told) = (open(&stage)?, told_open(&hook)?);

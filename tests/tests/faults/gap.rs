@@ -53,8 +53,12 @@ pub fn in_the_log(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
         ensure!(gaps.iter().sum::<f64>() > 0.0, "{gaps:?}");
         Ok(Some(()))
     })?;
-    let restarts = stage.member(intake)?.metric("peakdesk_thread_restarts_total", "")?;
-    ensure!(restarts.iter().sum::<f64>() > 0.0, "the intake did not go back: {restarts:?}");
+    wait_until("the intake to go back", LONG, || {
+        let restarts = stage.member(intake)?.metric("peakdesk_thread_restarts_total", "")?;
+        ensure!(restarts.iter().sum::<f64>() > 0.0, "{restarts:?}");
+        Ok(Some(()))
+    })?;
+    // This sets the limit back to the broker's.
     broker.alter_topic(&log, "retention.ms", "-1")?;
     stage.simulate("simulator", "2025-11-10T20:00", "1d", &plan)?;
     stage.recovered()?;
