@@ -209,7 +209,7 @@ impl<'s> Topics<'s> {
     pub fn wait_for_horizon(&self, scorers: &mut [Role]) -> Result {
         let end = self.newest_ms()? as f64 + HORIZON_MS;
         wait_until("every horizon to pass", LONG, || {
-            let at = complete_until_ms(scorers)?;
+            let at = complete_until_ms(&mut *scorers)?;
             ensure!(at > end, "complete until {at}, wanted {end}");
             Ok(Some(()))
         })
@@ -301,14 +301,21 @@ fn line(record: &Record) -> Result<String> {
     Ok(line)
 }
 
-/// The lowest point up to which the scorers are complete (ms), over the partitions of the log; all of them must be assigned.
-fn complete_until_ms(scorers: &mut [Role]) -> Result<f64> {
-    let mut all = Vec::new();
+/// The lowest point up to which the scorers are complete (ms), over the partitions of the log; all of them must be assigned. A
+/// member may still show what it lost, so the newest value of a partition counts.
+pub fn complete_until_ms<'r>(scorers: impl IntoIterator<Item = &'r mut Role>) -> Result<f64> {
+    let mut newest = [None; 4];
     for scorer in scorers {
-        all.extend(scorer.metric("peakdesk_scorer_complete_until_milliseconds", "")?);
+        for (partition, newest) in newest.iter_mut().enumerate() {
+            let labels = format!("partition=\"{partition}\"");
+            for at in scorer.metric("peakdesk_scorer_complete_until_milliseconds", &labels)? {
+                *newest = Some(newest.map_or(at, |before: f64| before.max(at)));
+            }
+        }
     }
-    ensure!(all.len() == 4, "the scorers have {} of 4 partitions", all.len());
-    Ok(all.iter().copied().fold(f64::INFINITY, f64::min))
+    let assigned: Vec<f64> = newest.into_iter().flatten().collect();
+    ensure!(assigned.len() == 4, "the scorers have {} of 4 partitions", assigned.len());
+    Ok(assigned.into_iter().fold(f64::INFINITY, f64::min))
 }
 
 /// A running role with its HTTP address.

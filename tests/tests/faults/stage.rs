@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use peakdesk_tests::support::{INPUTS, LONG, Role, Topics, text};
+use peakdesk_tests::support::{INPUTS, LONG, Role, Topics, complete_until_ms, text};
 use peakdesk_tests::{Context, Process, Result, Scene, ensure, wait_until};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -240,15 +240,10 @@ impl<'s> Stage<'s> {
         self.tally.injected += 1;
         let begun = Instant::now();
         let clock = self.forwarded()?;
-        let scorers = self.members_of("scorer");
         wait_until("the scorers to have published it", LONG, || {
-            let mut all = Vec::new();
-            for number in &scorers {
-                all.extend(self.member(*number)?.metric("peakdesk_scorer_complete_until_milliseconds", "")?);
-            }
-            // Two owners of one partition show it twice.
-            ensure!(all.len() >= 4, "the scorers have {} of 4 partitions", all.len());
-            ensure!(all.iter().all(|at| *at >= clock), "complete until {all:?}, wanted {clock}");
+            let scorers = self.members.iter_mut().filter(|m| m.role == "scorer");
+            let at = complete_until_ms(scorers.filter_map(|m| m.running.as_mut()))?;
+            ensure!(at >= clock, "complete until {at}, wanted {clock}");
             Ok(Some(()))
         })?;
         self.tally.recovery = self.tally.recovery.max(begun.elapsed());
@@ -299,8 +294,15 @@ impl<'s> Stage<'s> {
 
     /// Runs until everything is final and in a file, ends all roles, and compares with an undisturbed run.
     pub fn end(mut self) -> Result<Tally> {
+        let begun = Instant::now();
         self.finish()?;
+        let judged = Instant::now();
         self.tally.rows = judge::judge(&self)?;
+        println!(
+            "read and final after {:.1} s, compared after {:.1} s more",
+            (judged - begun).as_secs_f64(),
+            judged.elapsed().as_secs_f64()
+        );
         Ok(self.tally)
     }
 
