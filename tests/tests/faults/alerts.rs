@@ -7,22 +7,16 @@ use peakdesk_model::alert::{AlertRow, TransitionKind};
 use peakdesk_model::position::LogPosition;
 use peakdesk_model::results;
 use peakdesk_tests::support::{LONG, text};
-use peakdesk_tests::{Failure, Receiver, Reply, Result, Scene, ensure, wait_until};
+use peakdesk_tests::{Failure, Receiver, Reply, Result, ensure, wait_until};
 use serde_json::Value;
 
-use crate::stage::{Plan, Stage};
-use crate::{Plant, Tally};
+use crate::Plant;
+use crate::stage::Stage;
 
-/// The alerter, its scorer and its intake are killed again and again while a receiver is told.
-pub fn told(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
-    let rounds = plant.times(4, 40);
-    let plan = Plan {
-        seconds: plant.times(20, 240) as u32,
-        members: [1, 1, 1],
-        ..Plan::default()
-    };
+/// The alerter and all that is before it are killed again and again while a receiver is told. Then the load ends.
+pub fn told(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     let hook = Receiver::start(|_| Reply::Now(200, "{}".into()))?;
-    let routes = scene.path("routes.toml");
+    let routes = stage.scene.path("routes.toml");
     fs::write(
         &routes,
         format!(
@@ -31,36 +25,36 @@ pub fn told(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
             hook.url()
         ),
     )?;
-    let mut stage = Stage::begin(scene, plant, &plan)?;
     let settings = [
         format!("alerter.routes_file={}", text(&routes)?),
-        format!("alerter.state_dir={}", text(&scene.path("state"))?),
+        format!("alerter.state_dir={}", text(&stage.scene.path("state"))?),
     ];
     let alerter = stage.add("alerter", "alerter", &settings)?;
-    for round in 0..rounds {
-        stage.after_records(&mut plant.random, 50..400)?;
+    for round in 0..plant.times(4, 40) {
+        stage.after_records(&mut plant.random, 1..300)?;
         stage.ensure_load()?;
         let victim = if round % 2 == 0 { alerter } else { round % stage.members() };
         stage.kill(victim)?;
         stage.tally.injected += 1;
-        stage.start(victim, None)?;
+        stage.start(victim)?;
     }
     // Dead with the delivery noted and not sent.
     stage.terminate(alerter)?;
-    stage.start(alerter, Some("alerter-stored:1"))?;
+    stage.start_with(alerter, &[], Some("alerter-stored:1"))?;
     stage.wait_for_death(alerter)?;
-    stage.start(alerter, None)?;
-    stage.drain()?;
+    stage.tally.injected += 1;
+    stage.ensure_load()?;
+    stage.start(alerter)?;
+    stage.end_load()?;
     stage.recovered()?;
     wait_until("the receiver to know of what is open, and of nothing else", LONG, || {
-        let (open, told) = (open(&stage)?, told_open(&hook)?);
+        let (open, told) = (open(stage)?, told_open(&hook)?);
         ensure!(!open.is_empty(), "no alert is open: nothing to compare");
         let differ: Vec<_> = open.symmetric_difference(&told).take(5).collect();
         ensure!(differ.is_empty(), "{} open, {} told; {differ:?}", open.len(), told.len());
         Ok(Some(()))
     })?;
-    stage.dismiss(alerter)?;
-    stage.end()
+    stage.dismiss(alerter)
 }
 
 /// Alerts that fire by the topic, read with no help of a role.

@@ -3,80 +3,64 @@
 use std::time::Duration;
 
 use peakdesk_tests::support::LONG;
-use peakdesk_tests::{Line, Result, Scene, ensure, wait_until};
+use peakdesk_tests::{Line, Result, ensure, wait_until};
 
-use crate::stage::{Plan, Stage, lasts};
-use crate::{Plant, Tally};
+use crate::Plant;
+use crate::stage::{Stage, lasts};
 
 /// The broker is stopped in good order, and killed, and comes back on its data.
-pub fn restarts(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
-    let rounds = plant.times(1, 5);
-    let plan = Plan {
-        seconds: plant.times(40, 240) as u32,
-        ..Plan::default()
-    };
-    let mut stage = Stage::begin(scene, plant, &plan)?;
-    for _ in 0..rounds {
+pub fn restarts(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
+    for _ in 0..plant.times(1, 5) {
         for hard in [false, true] {
-            stage.after_records(&mut plant.random, 200..1_000)?;
+            stage.after_records(&mut plant.random, 1..300)?;
             stage.ensure_load()?;
             if hard {
                 plant.kafka.kill()?;
             } else {
                 plant.kafka.stop()?;
             }
+            stage.tally.injected += 1;
             plant.kafka.start_again()?;
             stage.recovered()?;
         }
     }
-    stage.end()
+    Ok(())
 }
 
 /// The line between all roles and the broker: cut, one way only, half open, slow.
-pub fn lines(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
-    let rounds = plant.times(1, 5);
+pub fn lines(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     // In the long form longer than a session and a request may take.
     let lasting = Duration::from_secs(plant.times(2, 8) as u64);
-    let plan = Plan {
-        seconds: plant.times(45, 600) as u32,
-        settings: vec![format!("kafka.bootstrap=127.0.0.1:{}", plant.proxy.port())],
-        ..Plan::default()
-    };
-    let mut stage = Stage::begin(scene, plant, &plan)?;
-    let disturbed = [Line::Cut, Line::Mute, Line::Deaf, Line::HalfOpen, Line::Slow(30_000)];
-    for _ in 0..rounds {
-        for line in disturbed {
-            stage.after_records(&mut plant.random, 50..300)?;
+    ensure!(plant.proxy.passed() > 0, "the roles do not use the proxy");
+    for _ in 0..plant.times(1, 5) {
+        for line in [Line::Cut, Line::Mute, Line::Deaf, Line::HalfOpen, Line::Slow(30_000)] {
+            stage.after_records(&mut plant.random, 1..200)?;
             stage.ensure_load()?;
-            let before = plant.proxy.passed();
-            ensure!(before > 0, "the roles do not use the proxy");
             plant.proxy.set(line);
+            stage.tally.injected += 1;
             lasts(lasting);
             plant.proxy.set(Line::Whole);
             stage.recovered()?;
         }
     }
-    stage.end()
+    Ok(())
 }
 
 /// The brokers are not heard for longer than a delivery may take: messages are given up, whether they arrived or not.
-pub fn given_up(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
-    let rounds = plant.times(1, 10);
-    let plan = Plan {
-        seconds: plant.times(40, 400) as u32,
-        settings: vec![
-            format!("kafka.bootstrap=127.0.0.1:{}", plant.proxy.port()),
-            "kafka.options.delivery.timeout.ms=1500".to_owned(),
-        ],
-        ..Plan::default()
-    };
-    let mut stage = Stage::begin(scene, plant, &plan)?;
-    for _ in 0..rounds {
+pub fn given_up(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
+    let short = ["kafka.options.delivery.timeout.ms=1500".to_owned()];
+    let writers = [stage.members_of("intake"), stage.members_of("scorer")].concat();
+    for number in &writers {
+        stage.terminate(*number)?;
+        stage.start_with(*number, &short, None)?;
+    }
+    for _ in 0..plant.times(1, 10) {
         for line in [Line::Deaf, Line::Mute] {
-            stage.after_records(&mut plant.random, 50..300)?;
+            stage.after_records(&mut plant.random, 1..200)?;
             stage.ensure_load()?;
             let before = stage.sum("", "peakdesk_thread_restarts_total", "")?;
             plant.proxy.set(line);
+            stage.tally.injected += 1;
             let given_up = wait_until("deliveries to be given up", LONG, || {
                 let now = stage.sum("", "peakdesk_thread_restarts_total", "")?;
                 ensure!(now > before, "{now} threads began again");
@@ -87,5 +71,9 @@ pub fn given_up(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
             stage.recovered()?;
         }
     }
-    stage.end()
+    for number in writers {
+        stage.terminate(number)?;
+        stage.start(number)?;
+    }
+    stage.recovered()
 }

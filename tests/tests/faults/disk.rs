@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peakdesk_tests::support::LONG;
-use peakdesk_tests::{Result, Scene, ensure, wait_until};
+use peakdesk_tests::{Context, Result, Scene, ensure, wait_until};
 
 use crate::stage::{Plan, Stage};
 use crate::{Plant, Tally};
@@ -54,19 +54,16 @@ impl Drop for Tmpfs<'_> {
 }
 
 /// The disk fills up under load; the warehouse keeps its rows and tries again until there is room.
-pub fn full(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
+pub fn full(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     let rounds = plant.times(1, 5);
     let plan = Plan {
-        seconds: plant.times(15, 120) as u32,
         members: [1, 1, 1],
         ..Plan::default()
     };
     let live = scene.path("live");
     let disk = Tmpfs::mount(scene, &live, "128k")?;
     let mut stage = Stage::begin(scene, plant, &plan)?;
-    let [warehouse] = stage.members_of("warehouse")[..] else {
-        return Ok(Tally::default());
-    };
+    let warehouse = stage.members_of("warehouse").first().copied().context("no warehouse")?;
     for round in 1..=rounds {
         let failures = |stage: &mut Stage<'_>| -> Result<f64> {
             let values = stage.member(warehouse)?.metric("peakdesk_warehouse_write_failures_total", "")?;
@@ -78,12 +75,13 @@ pub fn full(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
             ensure!(now > before, "{now} failed writes");
             Ok(Some(()))
         })?;
+        stage.tally.injected += 1;
         stage.ensure_load()?;
         disk.resize(&format!("{}k", 128 + 256 * round))?;
         stage.recovered()?;
     }
     disk.resize("512m")?;
-    let tally = stage.end()?;
+    let (tally, rows) = (stage.tally, stage.end()?);
     drop(disk);
-    Ok(tally)
+    Ok((tally, rows))
 }

@@ -4,7 +4,7 @@ use peakdesk_tests::support::{INPUTS, LONG};
 use peakdesk_tests::{Message, Result, Scene, ensure, wait_until};
 use serde_json::{Value, json};
 
-use crate::stage::{PARTITIONS, Plan, Stage};
+use crate::stage::{PARTITIONS, Stage};
 use crate::{Plant, Tally};
 
 /// 2025-11-10 20:00 in China, in milliseconds: where the simulation begins.
@@ -16,11 +16,7 @@ const FRAME_EVENTS: usize = 16;
 
 /// The log refuses a frame as too large and takes the next one; the intake goes back to what it has committed, and its repeat
 /// fills the gap as soon as the log takes it.
-pub fn in_the_log(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
-    let plan = Plan {
-        members: [1, 1, 1],
-        ..Plan::default()
-    };
+pub fn in_the_log(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     let mut stage = Stage::prepare(scene, plant)?;
     let broker = plant.kafka.clone();
     stage.topics.create(PARTITIONS, &[])?;
@@ -60,11 +56,12 @@ pub fn in_the_log(plant: &mut Plant, scene: &Scene) -> Result<Tally> {
     })?;
     // This sets the limit back to the broker's.
     broker.alter_topic(&log, "retention.ms", "-1")?;
-    stage.simulate("simulator", "2025-11-10T20:00", "1d", &plan)?;
+    stage.simulate("simulator", "2025-11-10T20:00", "12h", 10_000)?;
+    stage.tally.injected = 1;
     stage.recovered()?;
     stage.dismiss(intake)?;
     stage.add("intake-0", "intake", &[])?;
-    stage.end()
+    Ok((stage.tally, stage.end()?))
 }
 
 /// A good record of an input topic.

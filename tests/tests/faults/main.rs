@@ -6,7 +6,8 @@
 //! cargo test --test faults -- --long [NAME...]    the same many times
 //! ```
 //!
-//! Either way a table is printed at the end. Random instants follow from a seed, which is printed; `PEAKDESK_FAULT_SEED` sets it.
+//! In the short form those that need nothing of their own are injected into one running system, one after the other, and compared
+//! once; in the long form each has a system of its own. Either way a table is printed at the end. Random instants follow from a seed, which is printed; `PEAKDESK_FAULT_SEED` sets it.
 //! A broker of the faults' own stands behind a proxy; the faults share it, each with topics and groups of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -19,6 +20,8 @@ mod gap;
 mod input;
 mod judge;
 mod owners;
+mod recording;
+mod report;
 mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +31,9 @@ use std::time::{Duration, Instant};
 use peakdesk_tests::{Context, Kafka, Proxy, Result, Scene, scene_named};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+
+use crate::report::Line;
+use crate::stage::{Plan, Stage};
 
 /// What the faults stand on.
 pub struct Plant {
@@ -49,91 +55,58 @@ impl Plant {
 }
 
 /// What came of a fault.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     /// How often it was injected.
     pub injected: usize,
-    /// Rows compared with an undisturbed run.
-    pub rows: usize,
     /// The longest time until all that was there when the fault ended was published.
     pub recovery: Duration,
+}
+
+/// How a fault is injected.
+enum Run {
+    /// Into a running system, which is as before when it ends.
+    Into(fn(&mut Plant, &mut Stage<'_>) -> Result),
+    /// With a system of its own making; how many rows were compared.
+    Alone(fn(&mut Plant, &Scene) -> Result<(Tally, usize)>),
 }
 
 /// A fault.
 struct Fault {
     name: &'static str,
-    run: fn(&mut Plant, &Scene) -> Result<Tally>,
+    run: Run,
+}
+
+const fn into(name: &'static str, run: fn(&mut Plant, &mut Stage<'_>) -> Result) -> Fault {
+    Fault { name, run: Run::Into(run) }
+}
+
+const fn alone(name: &'static str, run: fn(&mut Plant, &Scene) -> Result<(Tally, usize)>) -> Fault {
+    Fault {
+        name,
+        run: Run::Alone(run),
+    }
 }
 
 const FAULTS: &[Fault] = &[
-    Fault {
-        name: "kill at random instants",
-        run: deaths::at_random_instants,
-    },
-    Fault {
-        name: "death at marked points",
-        run: deaths::at_marked_points,
-    },
-    Fault {
-        name: "SIGTERM under load",
-        run: deaths::terminated_under_load,
-    },
-    Fault {
-        name: "two owners on purpose",
-        run: owners::two_owners,
-    },
-    Fault {
-        name: "zombie",
-        run: owners::zombie,
-    },
-    Fault {
-        name: "rebalance storm",
-        run: owners::storm,
-    },
-    Fault {
-        name: "slow consumer",
-        run: owners::slow_consumer,
-    },
-    Fault {
-        name: "broker restarts",
-        run: brokers::restarts,
-    },
-    Fault {
-        name: "line to the broker",
-        run: brokers::lines,
-    },
-    Fault {
-        name: "deliveries given up",
-        run: brokers::given_up,
-    },
-    Fault {
-        name: "gap in the log",
-        run: gap::in_the_log,
-    },
-    Fault {
-        name: "disorder and repeats",
-        run: input::disorder,
-    },
-    Fault {
-        name: "tenfold burst",
-        run: input::burst,
-    },
-    Fault {
-        name: "partitions added",
-        run: input::partitions_added,
-    },
-    Fault {
-        name: "input topic made again",
-        run: input::recreated,
-    },
-    Fault {
-        name: "full disk",
-        run: disk::full,
-    },
-    Fault {
-        name: "told while killed",
-        run: alerts::told,
-    },
+    into("kill at random instants", deaths::at_random_instants),
+    into("death at marked points", deaths::at_marked_points),
+    into("SIGTERM under load", deaths::terminated_under_load),
+    into("two owners on purpose", owners::two_owners),
+    into("zombie", owners::zombie),
+    into("rebalance storm", owners::storm),
+    into("slow consumer", owners::slow_consumer),
+    into("broker restarts", brokers::restarts),
+    into("line to the broker", brokers::lines),
+    into("deliveries given up", brokers::given_up),
+    into("disorder and repeats", input::disorder),
+    // Ends the load, so it comes last.
+    into("told while killed", alerts::told),
+    alone("gap in the log", gap::in_the_log),
+    alone("tenfold burst", input::burst),
+    alone("partitions added", input::partitions_added),
+    alone("input topic made again", input::recreated),
+    alone("full disk", disk::full),
 ];
 
 fn main() -> ExitCode {
@@ -172,33 +145,62 @@ fn run(faults: &[&Fault], long: bool) -> Result<bool> {
         random: SmallRng::seed_from_u64(seed),
         long,
     };
-    let mut lines = vec![format!(
-        "{:<28} {:>8} {:>13} {:>14} {:>11} {:>6}",
-        "fault", "injected", "rows compared", "rows different", "recovery s", "s"
-    )];
-    let mut all_held = true;
-    for fault in faults {
-        println!("---- {}", fault.name);
-        let (begun, mut tally) = (Instant::now(), Tally::default());
-        let held = catch_unwind(AssertUnwindSafe(|| {
-            scene_named(&fault.name.replace(' ', "-"), |scene| {
-                tally = (fault.run)(&mut plant, scene)?;
-                Ok(())
-            });
-        }));
-        all_held &= held.is_ok();
-        let different = if held.is_ok() { "0" } else { "FAILED" };
-        lines.push(format!(
-            "{:<28} {:>8} {:>13} {:>14} {:>11.1} {:>6.1}",
-            fault.name,
-            tally.injected,
-            tally.rows,
-            different,
-            tally.recovery.as_secs_f64(),
-            begun.elapsed().as_secs_f64()
-        ));
-        println!("{}", lines.last().map_or("", String::as_str));
+    let mut lines = Vec::new();
+    let shared: Vec<&Fault> = faults.iter().copied().filter(|f| matches!(f.run, Run::Into(_))).collect();
+    for together in shared.chunks(if long { 1 } else { shared.len().max(1) }) {
+        lines.extend(into_a_stage(&mut plant, together));
     }
-    println!("\n{}", lines.join("\n"));
-    Ok(all_held)
+    for fault in faults {
+        if let Run::Alone(run) = fault.run {
+            lines.push(by_itself(&mut plant, fault, run));
+        }
+    }
+    println!("\n{}", report::HEAD);
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(lines.iter().all(|line| line.rows.is_some()))
+}
+
+/// Injects faults into one running system; the first that fails is the last.
+fn into_a_stage(plant: &mut Plant, faults: &[&Fault]) -> Vec<Line> {
+    let mut lines: Vec<Line> = faults.iter().map(|fault| Line::new(fault.name)).collect();
+    let mut rows = None;
+    let name = if let [only] = faults { only.name } else { "shared" };
+    let held = catch_unwind(AssertUnwindSafe(|| {
+        scene_named(&name.replace(' ', "-"), |scene| {
+            let mut stage = Stage::begin(scene, plant, &Plan::default())?;
+            for (fault, line) in faults.iter().zip(&mut lines) {
+                if let Run::Into(run) = fault.run {
+                    println!("---- {}", fault.name);
+                    let begun = Instant::now();
+                    stage.tally = Tally::default();
+                    run(plant, &mut stage).context(fault.name)?;
+                    (line.tally, line.took) = (stage.tally, begun.elapsed());
+                }
+            }
+            rows = Some(stage.end()?);
+            Ok(())
+        });
+    }));
+    if held.is_ok() {
+        lines.iter_mut().for_each(|line| line.rows = rows);
+    }
+    lines
+}
+
+/// Runs a fault that makes its own system.
+fn by_itself(plant: &mut Plant, fault: &Fault, run: fn(&mut Plant, &Scene) -> Result<(Tally, usize)>) -> Line {
+    println!("---- {}", fault.name);
+    let (begun, mut line) = (Instant::now(), Line::new(fault.name));
+    let mut outcome = None;
+    let held = catch_unwind(AssertUnwindSafe(|| {
+        scene_named(&fault.name.replace(' ', "-"), |scene| {
+            outcome = Some(run(plant, scene)?);
+            Ok(())
+        });
+    }));
+    if let (Ok(()), Some((tally, rows))) = (held, outcome) {
+        (line.tally, line.rows) = (tally, Some(rows));
+    }
+    line.took = begun.elapsed();
+    line
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use peakdesk_tests::support::{INPUTS, LONG, Role, Topics, complete_until_ms, text};
-use peakdesk_tests::{Context, Process, Result, Scene, ensure, wait_until};
+use peakdesk_tests::{Context, Failure, Process, Result, Scene, ensure, wait_until};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -26,23 +26,17 @@ const OPTIONS: [&str; 3] = [
 
 /// What a stage is made of.
 pub struct Plan {
-    /// How long the simulation takes; it is always the same night and day of a sale.
-    pub seconds: u32,
+    /// Simulated seconds per second.
+    pub speed: u32,
     /// Members of each role: intakes, scorers, warehouses.
     pub members: [usize; 3],
-    /// Settings of every role.
-    pub settings: Vec<String>,
-    /// More flags of the simulator.
-    pub simulator: &'static [&'static str],
 }
 
 impl Default for Plan {
     fn default() -> Plan {
         Plan {
-            seconds: 12,
-            members: [2, 2, 1],
-            settings: Vec::new(),
-            simulator: &[],
+            speed: 1_000,
+            members: [2, 2, 2],
         }
     }
 }
@@ -80,6 +74,8 @@ pub struct Stage<'s> {
     pub output: PathBuf,
     /// What happened so far.
     pub tally: Tally,
+    /// The way of the roles to the broker.
+    bootstrap: String,
     members: Vec<Member>,
     simulators: Vec<Process>,
 }
@@ -89,7 +85,8 @@ impl<'s> Stage<'s> {
     pub fn begin(scene: &'s Scene, plant: &Plant, plan: &Plan) -> Result<Stage<'s>> {
         let mut stage = Stage::prepare(scene, plant)?;
         stage.topics.create(PARTITIONS, &[])?;
-        stage.simulate("simulator", "2025-11-10T20:00", "1d", plan)?;
+        // It is ended when the faults are over.
+        stage.simulate("simulator", "2025-11-10T20:00", "40d", plan.speed)?;
         stage.join(plan)?;
         Ok(stage)
     }
@@ -101,6 +98,7 @@ impl<'s> Stage<'s> {
             topics = topics.with(format!("kafka.options.{option}"));
         }
         Ok(Stage {
+            bootstrap: format!("kafka.bootstrap=127.0.0.1:{}", plant.proxy.port()),
             scene,
             topics,
             output: scene.path("live"),
@@ -111,11 +109,14 @@ impl<'s> Stage<'s> {
     }
 
     /// Starts a simulation and waits until there is something in every partition: from then on readers know whom to wait for.
-    pub fn simulate(&mut self, name: &str, start: &str, duration: &str, plan: &Plan) -> Result {
-        let speed = (86_400 / plan.seconds).to_string();
+    /// Records come twice, late and damaged, and the disorder is ten times that of life.
+    pub fn simulate(&mut self, name: &str, start: &str, duration: &str, speed: u32) -> Result {
         let flags = ["--shops", "3", "--agents", "4", "--buyers-per-agent", "60", "--dead-share", "0.01"];
-        let launch = self.topics.launch(name, "simulator")?.args(flags).args(plan.simulator);
-        let launch = launch.args(["--start", start, "--duration", duration, "--speed-up", &speed]);
+        let disorder = ["--disorder", "10", "--duplicates", "0.1", "--late-share", "0.03"];
+        let launch = self.topics.launch(name, "simulator")?.args(flags).args(disorder);
+        let launch = launch.args(["--start", start, "--duration", duration, "--speed-up", &speed.to_string()]);
+        // It outlasts every fault.
+        let launch = launch.args(["--set", "kafka.options.message.timeout.ms=600000"]);
         let mut simulator = launch.spawn()?;
         wait_until("records in every partition", LONG, || {
             simulator.alive()?;
@@ -133,7 +134,7 @@ impl<'s> Stage<'s> {
     pub fn join(&mut self, plan: &Plan) -> Result {
         for (role, count) in ["intake", "scorer", "warehouse"].into_iter().zip(plan.members) {
             for n in 0..count {
-                self.add(&format!("{role}-{n}"), role, &plan.settings)?;
+                self.add(&format!("{role}-{n}"), role, &[])?;
             }
         }
         Ok(())
@@ -146,7 +147,7 @@ impl<'s> Stage<'s> {
 
     /// The same with a marked point at which it fails.
     pub fn add_at(&mut self, name: &str, role: &'static str, settings: &[String], failpoint: Option<&str>) -> Result<usize> {
-        let mut settings = settings.to_vec();
+        let mut settings = [std::slice::from_ref(&self.bootstrap), settings].concat();
         if role == "warehouse" {
             settings.push(format!("warehouse.output={}", text(&self.output)?));
         }
@@ -158,19 +159,21 @@ impl<'s> Stage<'s> {
             starts: 0,
         });
         let number = self.members.len() - 1;
-        self.start(number, failpoint)?;
+        self.start_with(number, &[], failpoint)?;
         Ok(number)
     }
 
-    /// Starts a member again, with a marked point at which it fails.
-    pub fn start(&mut self, number: usize, failpoint: Option<&str>) -> Result {
+    /// Starts a member again.
+    pub fn start(&mut self, number: usize) -> Result {
+        self.start_with(number, &[], None)
+    }
+
+    /// Starts a member again with other settings beside its own, and with a marked point at which it fails.
+    pub fn start_with(&mut self, number: usize, more: &[String], failpoint: Option<&str>) -> Result {
         let member = self.member(number)?;
         member.starts += 1;
-        let (name, role, settings) = (
-            format!("{}-start-{}", member.name, member.starts),
-            member.role,
-            member.settings.clone(),
-        );
+        let (name, role) = (format!("{}-start-{}", member.name, member.starts), member.role);
+        let settings = [&member.settings, more].concat();
         let running = self.topics.role_at(&name, role, &settings, failpoint)?;
         self.member(number)?.running = Some(running);
         Ok(())
@@ -221,6 +224,7 @@ impl<'s> Stage<'s> {
     pub fn after_records(&mut self, random: &mut SmallRng, range: std::ops::Range<i64>) -> Result {
         let wanted = self.topics.records()?.iter().sum::<i64>() + random.random_range(range);
         wait_until("more records", LONG, || {
+            self.ensure_load().map_err(Failure::fatal)?;
             let now: i64 = self.topics.records()?.iter().sum();
             ensure!(now >= wanted, "{now} of {wanted}");
             Ok(Some(()))
@@ -230,14 +234,18 @@ impl<'s> Stage<'s> {
     /// An error when the simulation is over: what comes now would be no fault under load.
     pub fn ensure_load(&mut self) -> Result {
         for simulator in &mut self.simulators {
-            ensure!(simulator.ended()?.is_none(), "the simulation was over before the last fault");
+            let ended = simulator.ended()?;
+            ensure!(
+                ended.is_none(),
+                "the simulation was over before the last fault: {}",
+                simulator.stderr()?.lines().last().unwrap_or("")
+            );
         }
         Ok(())
     }
 
-    /// Counts an injected fault whose cause is gone, and waits until all that was there then is forwarded, folded and published.
+    /// Waits until all that is there now, when a fault's cause is gone, is forwarded, folded and published.
     pub fn recovered(&mut self) -> Result {
-        self.tally.injected += 1;
         let begun = Instant::now();
         let clock = self.forwarded()?;
         wait_until("the scorers to have published it", LONG, || {
@@ -292,28 +300,38 @@ impl<'s> Stage<'s> {
         self.forwarded().map(drop)
     }
 
-    /// Runs until everything is final and in a file, ends all roles, and compares with an undisturbed run.
-    pub fn end(mut self) -> Result<Tally> {
+    /// Ends the simulation before its time.
+    pub fn end_load(&mut self) -> Result {
+        for simulator in &mut self.simulators {
+            if simulator.ended()?.is_none() {
+                simulator.terminate()?;
+            }
+        }
+        self.drain()
+    }
+
+    /// Runs until everything is final and in a file, ends all roles, and compares with an undisturbed run; how many rows.
+    pub fn end(mut self) -> Result<usize> {
         let begun = Instant::now();
         self.finish()?;
         let judged = Instant::now();
-        self.tally.rows = judge::judge(&self)?;
+        let rows = judge::judge(&self)?;
         println!(
             "read and final after {:.1} s, compared after {:.1} s more",
             (judged - begun).as_secs_f64(),
             judged.elapsed().as_secs_f64()
         );
-        Ok(self.tally)
+        Ok(rows)
     }
 
     /// Runs until everything is final and in a file, and ends all roles.
     pub fn finish(&mut self) -> Result {
         for number in 0..self.members.len() {
             if self.member(number)?.running.is_none() {
-                self.start(number, None)?;
+                self.start(number)?;
             }
         }
-        self.drain()?;
+        self.end_load()?;
         let mut take = |role: &str| -> Vec<Role> {
             let members = self.members.iter_mut().filter(|m| m.role == role);
             members.filter_map(|m| m.running.take()).collect()
