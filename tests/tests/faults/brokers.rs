@@ -51,7 +51,7 @@ pub fn given_up(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     let short = ["kafka.options.delivery.timeout.ms=1500".to_owned()];
     let writers = [stage.members_of("intake"), stage.members_of("scorer")].concat();
     for number in &writers {
-        stage.terminate(*number)?;
+        stage.kill(*number)?;
         stage.start_with(*number, &short, None)?;
     }
     for _ in 0..plant.times(1, 10) {
@@ -72,7 +72,7 @@ pub fn given_up(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
         }
     }
     for number in writers {
-        stage.terminate(number)?;
+        stage.kill(number)?;
         stage.start(number)?;
     }
     stage.recovered()

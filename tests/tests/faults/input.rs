@@ -42,17 +42,17 @@ pub fn burst(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     stage.join(&Plan::default())?;
     stage.recovered()?;
     let before = stage.peak_memory()?;
-    // A hundred records in every 200 ms, then a thousand: in the long form for a minute.
-    let (calm, burst) = rest.split_at(plant.times(2_000, 5_000));
+    // 500 records a second, then 5 000: in the long form for a minute.
+    let (calm, burst) = rest.split_at(plant.times(2_500, 10_000));
     let begun = Instant::now();
-    for (n, hundred) in calm.chunks(100).enumerate() {
-        paced(begun, n);
-        write(&stage, hundred)?;
+    for (second, records) in calm.chunks(500).enumerate() {
+        paced(begun, second);
+        write(&stage, records)?;
     }
     let begun = Instant::now();
-    for (n, thousand) in burst.chunks(1_000).enumerate() {
-        paced(begun, n);
-        write(&stage, thousand)?;
+    for (second, records) in burst.chunks(5_000).enumerate() {
+        paced(begun, second);
+        write(&stage, records)?;
     }
     println!("burst: {} records in {:.1} s", burst.len(), begun.elapsed().as_secs_f64());
     stage.tally.injected = 1;
@@ -65,9 +65,9 @@ pub fn burst(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     Ok((stage.tally, stage.end()?))
 }
 
-/// Waits for the time of a part of a burst.
-fn paced(begun: Instant, part: usize) {
-    lasts((Duration::from_millis(200) * part as u32).saturating_sub(begun.elapsed()));
+/// Waits for a second of the traffic to begin.
+fn paced(begun: Instant, second: usize) {
+    lasts(Duration::from_secs(second as u64).saturating_sub(begun.elapsed()));
 }
 
 /// What a process may have at most; what it fetches ahead is 64 MiB of it.

@@ -118,7 +118,7 @@ pub fn slow_consumer(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
             ("warehouse", "file-written"),
         ] {
             let [slow, _] = stage.members_of(role)[..] else { continue };
-            stage.terminate(slow)?;
+            stage.kill(slow)?;
             let passes = plant.random.random_range(5..20);
             stage.start_with(slow, &patience, Some(&format!("{point}:{passes}:6000")))?;
             // The client says so when the member polls again; the group has gone on without it by then.
@@ -131,7 +131,7 @@ pub fn slow_consumer(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
             stage.tally.injected += 1;
             stage.ensure_load()?;
             stage.recovered()?;
-            stage.terminate(slow)?;
+            stage.kill(slow)?;
             stage.start(slow)?;
         }
     }
