@@ -104,7 +104,8 @@ macro_rules! bail {
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr, $($arg:tt)*) => {
-        if !$condition {
+        let holds: bool = $condition;
+        if !holds {
             $crate::bail!($($arg)*);
         }
     };

@@ -1,6 +1,7 @@
 //! A real Apache Kafka: one node, broker and controller in one.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::OnceLock;
@@ -10,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, TopicPartitionList};
 use tempfile::TempDir;
 
-use crate::{Context, Failure, Launch, Port, Process, Result, cache, ensure, guard, tools, wait_until};
+use crate::{Context, Failure, Launch, Port, Process, Proxy, Result, cache, ensure, guard, tools, wait_until};
 
 const VERSION: &str = "4.3.1";
 const LOG4J_VERSION: &str = "2.25.4";
@@ -25,6 +26,26 @@ const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// Any 16 bytes in URL-safe base64; each broker is a cluster by itself.
 const CLUSTER_ID: &str = "cGVha2Rlc2stdGVzdHMtMQ";
 
+/// Where a broker is: all that its clients need. It may be down.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    bootstrap: String,
+}
+
+impl Broker {
+    /// What clients connect to, `host:port`.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// A client configuration that reaches it.
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).set("broker.address.family", "v4");
+        config
+    }
+}
+
 /// A broker on loopback ports of its own, with its data in a directory that goes with it.
 ///
 /// Topics are made only by request; messages may have 16 MiB; nothing expires, as tests write the times of past and
@@ -33,9 +54,17 @@ const CLUSTER_ID: &str = "cGVha2Rlc2stdGVzdHMtMQ";
 #[derive(Debug)]
 pub struct Kafka {
     process: Option<Process>,
-    client: Port,
-    _controller: Port,
+    broker: Broker,
+    _ports: Vec<Port>,
     dir: TempDir,
+}
+
+impl Deref for Kafka {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
 }
 
 impl Kafka {
@@ -58,12 +87,37 @@ impl Kafka {
     ///
     /// When it cannot be obtained, or does not answer in time.
     pub fn start() -> Result<Kafka> {
+        Kafka::with_listeners(Vec::new())
+    }
+
+    /// The same with a second way to it that leads through a proxy: who connects to the proxy is told of no other address.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Kafka::start).
+    pub fn start_behind(proxy: &Proxy) -> Result<Kafka> {
+        Kafka::with_listeners(vec![Listener {
+            name: "PROXIED",
+            port: proxy.upstream(),
+            advertised: proxy.port(),
+        }])
+    }
+
+    fn with_listeners(mut listeners: Vec<Listener>) -> Result<Kafka> {
         let dir = tempfile::Builder::new().prefix("peakdesk-kafka-").tempdir()?;
         guard::remove_at_end(dir.path())?;
         let (client, controller) = (Port::reserve()?, Port::reserve()?);
+        let broker = Broker {
+            bootstrap: format!("127.0.0.1:{}", client.number()),
+        };
+        listeners.push(Listener {
+            name: "CLIENT",
+            port: client.number(),
+            advertised: client.number(),
+        });
         fs::write(
             dir.path().join("server.properties"),
-            properties(dir.path(), client.number(), controller.number()),
+            properties(dir.path(), &listeners, controller.number()),
         )?;
         fs::write(dir.path().join("log4j2.properties"), LOGGING)?;
         let format = java(dir.path(), "kafka format", "128m")?.args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID]);
@@ -74,24 +128,12 @@ impl Kafka {
             .context("formatting Kafka's storage")?;
         let mut kafka = Kafka {
             process: None,
-            client,
-            _controller: controller,
+            broker,
+            _ports: vec![client, controller],
             dir,
         };
         kafka.start_again()?;
         Ok(kafka)
-    }
-
-    /// What clients connect to, `host:port`.
-    pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.client.number())
-    }
-
-    /// A client configuration that reaches this broker.
-    pub fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap()).set("broker.address.family", "v4");
-        config
     }
 
     /// Stops the broker in good order; its data stay. [`start_again`](Kafka::start_again) is the way back.
@@ -217,15 +259,26 @@ fn project_file() -> String {
     )
 }
 
-fn properties(dir: &Path, client: u16, controller: u16) -> String {
+/// An address at which the broker listens, and the port that it tells its clients.
+struct Listener {
+    name: &'static str,
+    port: u16,
+    advertised: u16,
+}
+
+fn properties(dir: &Path, listeners: &[Listener], controller: u16) -> String {
+    let each = |text: &dyn Fn(&Listener) -> String| listeners.iter().map(text).collect::<Vec<_>>().join(",");
+    let listen = each(&|l| format!("{}://127.0.0.1:{}", l.name, l.port));
+    let advertised = each(&|l| format!("{}://127.0.0.1:{}", l.name, l.advertised));
+    let protocols = each(&|l| format!("{}:PLAINTEXT", l.name));
     format!(
         "\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=CLIENT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=CLIENT://127.0.0.1:{client}
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={listen},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={advertised}
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=CLIENT
 log.dirs={data}
@@ -249,6 +302,7 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216

@@ -3,15 +3,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
-use crate::{Context, Kafka, Result, bail, ensure, wait_until};
+use crate::{Broker, Context, Result, bail, ensure, wait_until};
 
 /// For one request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -67,25 +67,20 @@ pub struct Committed {
     pub metadata: String,
 }
 
-impl Kafka {
+impl Broker {
     /// Makes a topic with the given settings and waits until its partitions have leaders.
     ///
     /// # Errors
     ///
     /// When the broker refuses, or does not answer.
     pub fn create_topic(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result {
-        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let new = settings
             .iter()
             .fold(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)), |new, (key, value)| {
                 new.set(key, value)
             });
-        let options = AdminOptions::new()
-            .operation_timeout(Some(REQUEST_LIMIT))
-            .request_timeout(Some(REQUEST_LIMIT));
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let answers = runtime
-            .block_on(admin.create_topics([&new], &options))
+        let answers = self
+            .administer(|admin, runtime, options| runtime.block_on(admin.create_topics([&new], options)))
             .context(format!("creating topic {topic}"))?;
         for answer in answers {
             if let Err((topic, code)) = answer {
@@ -112,22 +107,80 @@ impl Kafka {
     ///
     /// When the broker refuses, or does not answer.
     pub fn delete_records(&self, topic: &str, before: &[(i32, i64)]) -> Result {
-        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let mut offsets = TopicPartitionList::new();
         for (partition, offset) in before {
             offsets.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
-        let options = AdminOptions::new()
-            .operation_timeout(Some(REQUEST_LIMIT))
-            .request_timeout(Some(REQUEST_LIMIT));
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let answer = runtime
-            .block_on(admin.delete_records(&offsets, &options))
-            .context(format!("truncating {topic}"))?;
+        let answer = self.administer(|admin, runtime, options| runtime.block_on(admin.delete_records(&offsets, options)))?;
         for element in answer.elements() {
             element.error().context(format!("truncating {topic}[{}]", element.partition()))?;
         }
         Ok(())
+    }
+
+    /// Sets one setting of a topic; its others go back to their defaults.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses, or does not answer.
+    pub fn alter_topic(&self, topic: &str, key: &str, value: &str) -> Result {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
+        let answers = self.administer(|admin, runtime, options| runtime.block_on(admin.alter_configs([&change], options)))?;
+        for answer in answers {
+            if let Err((_, code)) = answer {
+                bail!("setting {key} of topic {topic}: {code}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds partitions to a topic, so that it has `count` of them.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses, or does not answer.
+    pub fn add_partitions(&self, topic: &str, count: usize) -> Result {
+        let more = NewPartitions::new(topic, count);
+        let answers = self.administer(|admin, runtime, options| runtime.block_on(admin.create_partitions([&more], options)))?;
+        for answer in answers {
+            if let Err((topic, code)) = answer {
+                bail!("adding partitions to {topic}: {code}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses, or does not answer.
+    pub fn delete_topic(&self, topic: &str) -> Result {
+        let answers = self.administer(|admin, runtime, options| runtime.block_on(admin.delete_topics(&[topic], options)))?;
+        for answer in answers {
+            if let Err((topic, code)) = answer {
+                bail!("deleting topic {topic}: {code}");
+            }
+        }
+        let client: BaseConsumer = self.config().create()?;
+        wait_until(&format!("topic {topic} to be gone"), REQUEST_LIMIT, || {
+            let metadata = client.fetch_metadata(None, REQUEST_LIMIT)?;
+            ensure!(metadata.topics().iter().all(|found| found.name() != topic), "it is there");
+            Ok(Some(()))
+        })
+    }
+
+    /// Asks an administrator's client for something.
+    fn administer<T>(
+        &self,
+        ask: impl FnOnce(&AdminClient<DefaultClientContext>, &tokio::runtime::Runtime, &AdminOptions) -> KafkaResult<T>,
+    ) -> Result<T> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let options = AdminOptions::new()
+            .operation_timeout(Some(REQUEST_LIMIT))
+            .request_timeout(Some(REQUEST_LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        Ok(ask(&admin, &runtime, &options)?)
     }
 
     /// The number of partitions of a topic.

@@ -44,7 +44,7 @@ fn build() -> Result<PathBuf> {
             "--bin",
             "peakdesk",
             "--test",
-            "whole",
+            "faults",
             "--message-format=json-render-diagnostics",
         ])
         .working_dir(root);

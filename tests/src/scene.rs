@@ -77,14 +77,24 @@ impl Scene {
     }
 }
 
-/// Runs the body of a test in its own [`Scene`]. When it fails, by an error or a panic, the ends of the logs of all it
+/// Runs the body of a test in its own [`Scene`], named after the function that `body` is in. When it fails, by an error or a panic, the ends of the logs of all it
 /// started are printed.
 ///
 /// # Panics
 ///
 /// When the body returns an error, or panics; that is how a test fails.
 pub fn scene<F: FnOnce(&Scene) -> Result>(body: F) {
-    let scene = open(type_name_of_val(&body)).unwrap_or_else(|failure| fail(&failure));
+    let name = type_name_of_val(&body).trim_end_matches("::{{closure}}");
+    scene_named(name.rsplit("::").next().unwrap_or("test"), body);
+}
+
+/// The same under a name, where the function that `body` is in does not tell what it is about.
+///
+/// # Panics
+///
+/// As [`scene`].
+pub fn scene_named(name: &str, body: impl FnOnce(&Scene) -> Result) {
+    let scene = open(name).unwrap_or_else(|failure| fail(&failure));
     let result = catch_unwind(AssertUnwindSafe(|| body(&scene)));
     if matches!(result, Ok(Ok(()))) {
         return;
@@ -106,9 +116,7 @@ fn fail(failure: &Failure) -> ! {
     resume_unwind(Box::new(failure.to_string()))
 }
 
-/// A scene named after the function that `body` is in: `whole::kafka::holds::{{closure}}` is `holds`.
-fn open(body: &str) -> Result<Scene> {
-    let name = body.trim_end_matches("::{{closure}}").rsplit("::").next().unwrap_or("test");
+fn open(name: &str) -> Result<Scene> {
     let run = RandomState::new().hash_one(std::process::id()) as u32;
     let prefix = format!("{name}-{run:08x}");
     let dir = tempfile::Builder::new()

@@ -14,6 +14,7 @@ use peakdesk_model::alert::AlertRow;
 use peakdesk_model::position::Coverage;
 use peakdesk_model::results;
 use peakdesk_runtime::config::Config;
+use peakdesk_runtime::failpoint;
 use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::shutdown::Shutdown;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -314,6 +315,9 @@ impl Loop<'_> {
         }
         self.news |= !due.is_empty();
         self.write()?;
+        if !due.is_empty() {
+            failpoint::reach("alerter-stored");
+        }
         for delivery in due {
             let aside = self.core.put_aside(&delivery.receiver);
             self.shared.board.sending(&delivery, &aside, now);

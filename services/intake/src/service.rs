@@ -27,6 +27,7 @@ use peakdesk_model::frame::{Frame, FrameError};
 use peakdesk_model::input::Topic;
 use peakdesk_model::position::{SourcePartition, SourcePosition};
 use peakdesk_runtime::config::{Config, TopicFormat};
+use peakdesk_runtime::failpoint;
 use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::metrics::{Metrics, MetricsError};
 use peakdesk_runtime::shutdown::Shutdown;
@@ -437,6 +438,7 @@ impl Worker<'_> {
             self.send(log_partition)?;
         }
         self.delivery.flush(FLUSH_PATIENCE)?;
+        failpoint::reach("intake-produced");
         self.commit(wait, wall)?;
         // From its end: a slow broker must not leave time for nothing but ticks.
         self.last_tick = Instant::now();

@@ -1,6 +1,7 @@
 //! Deliveries: a producer whose messages are counted until they are acknowledged, and that fails once one is not.
 
 use crate::error::LogError;
+use peakdesk_runtime::failpoint;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -104,6 +105,7 @@ impl Delivery {
     /// Queues a message with a timestamp (ms) of its own; waits while the queue is full.
     pub fn send_at(&mut self, message: Outgoing<'_>, timestamp_ms: Option<i64>) -> Result<(), LogError> {
         self.check()?;
+        failpoint::reach("delivery-send");
         let begun = Instant::now();
         let number = self.sent as usize;
         let mut record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(message.topic, number).partition(message.partition);

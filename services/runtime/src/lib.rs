@@ -11,6 +11,7 @@
 //! a secret is never printed. Nothing here knows Kafka, events or files of data.
 
 pub mod config;
+pub mod failpoint;
 pub mod health;
 pub mod http;
 pub mod layers;

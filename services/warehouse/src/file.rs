@@ -8,6 +8,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use peakdesk_runtime::failpoint;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,12 +57,16 @@ pub fn write(dir: &Path, name: &str, batch: &RecordBatch) -> Result<PathBuf, Wri
     fs::create_dir_all(dir).map_err(io_error(dir))?;
     let path = dir.join(name);
     let temporary = dir.join(format!(".{name}.{}.tmp", std::process::id()));
-    let written = write_temporary(&temporary, batch).and_then(|()| fs::rename(&temporary, &path).map_err(io_error(&path)));
+    let written = write_temporary(&temporary, batch).and_then(|()| {
+        failpoint::reach("file-written");
+        fs::rename(&temporary, &path).map_err(io_error(&path))
+    });
     if let Err(error) = written {
         // The rows are still there and will be written again; a leftover would only cost space.
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
+    failpoint::reach("file-renamed");
     File::open(dir).and_then(|d| d.sync_all()).map_err(io_error(dir))?;
     Ok(path)
 }

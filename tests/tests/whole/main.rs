@@ -26,4 +26,5 @@ mod pipeline;
 mod poison;
 mod registry;
 mod stalled;
-mod support;
+
+use peakdesk_tests::support;

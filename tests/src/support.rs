@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use peakdesk_tests::{Context, Kafka, Launch, Outcome, Port, Process, Record, Result, Scene, bail, ensure, http, python, wait_until};
 use serde_json::Value;
+
+use crate::{Broker, Context, Kafka, Launch, Outcome, Port, Process, Record, Result, Scene, bail, ensure, http, python, wait_until};
 
 /// For a role to start, or to do what takes it a moment.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -25,21 +26,34 @@ const HORIZON_MS: f64 = 75.0 * 86_400_000.0;
 /// The input topics, as the product calls them.
 pub const INPUTS: [&str; 3] = ["chat", "orders", "refunds"];
 
+/// The topics that a scorer writes.
+const OUTPUTS: [&str; 3] = ["results", "alerts", "live"];
+
 /// Topics and consumer groups of one test, and the settings that name them.
+#[derive(Clone)]
 pub struct Topics<'s> {
     scene: &'s Scene,
+    broker: Broker,
+    /// Beside the names of groups and of what scorers write.
+    tag: String,
     settings: Vec<String>,
     env: Vec<(String, String)>,
 }
 
 impl<'s> Topics<'s> {
-    /// Names for the topics of a test; `format` is `json` or `avro`. The product makes its own topics, with four partitions.
+    /// Names for the topics of a test on the shared broker; `format` is `json` or `avro`. The product makes its own topics, with
+    /// four partitions.
     pub fn new(scene: &'s Scene, format: &str) -> Result<Topics<'s>> {
+        Ok(Topics::on(scene, Kafka::shared()?, format))
+    }
+
+    /// The same on any broker.
+    pub fn on(scene: &'s Scene, broker: &Broker, format: &str) -> Topics<'s> {
         let mut settings = vec![
-            format!("kafka.bootstrap={}", Kafka::shared()?.bootstrap()),
+            format!("kafka.bootstrap={}", broker.bootstrap()),
             format!("kafka.group_prefix={}", scene.prefix()),
             "topics.log_partitions=4".to_owned(),
-            format!("checkpoint.url={}", text(&scene.path("checkpoints"))?),
+            format!("checkpoint.url={}", scene.path("checkpoints").display()),
         ];
         for topic in INPUTS {
             settings.push(format!("topics.{topic}.name={}", scene.name(topic)));
@@ -55,11 +69,45 @@ impl<'s> Topics<'s> {
         ] {
             settings.push(format!("topics.{key}={}", scene.name(name)));
         }
-        Ok(Topics {
+        Topics {
             scene,
+            broker: broker.clone(),
+            tag: String::new(),
             settings,
             env: Vec::new(),
-        })
+        }
+    }
+
+    /// Other groups that read the same inputs and the same log, and write to topics of their own.
+    #[must_use]
+    pub fn again(&self, tag: &str) -> Topics<'s> {
+        let mut again = Topics {
+            tag: format!("-{tag}"),
+            ..self.clone()
+        };
+        again
+            .settings
+            .push(format!("kafka.group_prefix={}{}", self.scene.prefix(), again.tag));
+        for topic in OUTPUTS {
+            again.settings.push(format!("topics.{topic}={}", again.topic(topic)));
+        }
+        again
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// The full name of a topic, such as `shop-log`.
+    pub fn topic(&self, what: &str) -> String {
+        let tag = if OUTPUTS.contains(&what) { &self.tag } else { "" };
+        format!("{}{tag}", self.scene.name(what))
+    }
+
+    /// The full name of a consumer group, such as `intake-chat`.
+    pub fn group(&self, what: &str) -> String {
+        format!("{}{}-{what}", self.scene.prefix(), self.tag)
     }
 
     /// Another setting for every process.
@@ -79,7 +127,7 @@ impl<'s> Topics<'s> {
     /// Makes the input topics with these numbers of partitions.
     pub fn create(&self, partitions: [i32; 3], config: &[(&str, &str)]) -> Result {
         for (topic, count) in INPUTS.iter().zip(partitions) {
-            Kafka::shared()?.create_topic(&self.scene.name(topic), count, config)?;
+            self.broker.create_topic(&self.topic(topic), count, config)?;
         }
         Ok(())
     }
@@ -103,11 +151,22 @@ impl<'s> Topics<'s> {
 
     /// The same with flags.
     pub fn role_with(&self, name: &str, subcommand: &str, flags: &[&str], settings: &[String]) -> Result<Role> {
+        self.role_of(name, self.launch(name, subcommand)?.args(flags), settings)
+    }
+
+    /// The same with a marked point of the code at which it dies or hangs, such as `intake-produced:3`.
+    pub fn role_at(&self, name: &str, subcommand: &str, settings: &[String], failpoint: Option<&str>) -> Result<Role> {
+        let launch = self.launch(name, subcommand)?;
+        let launch = match failpoint {
+            Some(point) => launch.env("PEAKDESK_FAILPOINT", point),
+            None => launch,
+        };
+        self.role_of(name, launch, settings)
+    }
+
+    fn role_of(&self, name: &str, launch: Launch, settings: &[String]) -> Result<Role> {
         let port = Port::reserve()?;
-        let mut launch = self
-            .launch(name, subcommand)?
-            .args(flags)
-            .args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
+        let mut launch = launch.args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
         for setting in settings {
             launch = launch.arg("--set").arg(setting);
         }
@@ -126,7 +185,7 @@ impl<'s> Topics<'s> {
     pub fn records(&self) -> Result<[i64; 3]> {
         let mut counts = [0; 3];
         for (topic, count) in INPUTS.iter().zip(&mut counts) {
-            *count = Kafka::shared()?.high_watermarks(&self.scene.name(topic))?.iter().sum();
+            *count = self.broker.high_watermarks(&self.topic(topic))?.iter().sum();
         }
         Ok(counts)
     }
@@ -144,55 +203,61 @@ impl<'s> Topics<'s> {
         Ok(records)
     }
 
-    /// Ends the intakes, and starts as many whose clocks hurry, until every horizon has passed and every row is final and in a
-    /// file; then ends all roles. What is in the input topics must have been read.
-    pub fn finish(&self, mut intakes: Vec<Role>, scorers: &mut [Role], warehouse: &mut Role) -> Result {
-        for intake in &mut intakes {
-            intake.terminate()?;
-        }
-        let end = self.newest_ms()? as f64 + HORIZON_MS;
-        for (n, intake) in intakes.iter_mut().enumerate() {
-            *intake = self.role(&format!("hurrying-intake-{n}"), "intake", &[HURRY.to_owned()])?;
-        }
-        wait_until("every horizon to pass", LONG, || {
-            let at = complete_until_ms(scorers)?;
-            ensure!(at > end, "complete until {at}, wanted {end}");
-            Ok(Some(()))
-        })?;
-        for role in intakes.iter_mut().chain(scorers) {
-            role.terminate()?;
-        }
+    /// Runs until every row is final and in a file, without a gap in the results; then ends all roles. What is in the input topics
+    /// must have been read.
+    pub fn finish(&self, intakes: Vec<Role>, scorers: &mut [Role], warehouse: &mut Role) -> Result {
+        self.run_out(intakes, scorers)?;
         self.wait_for_warehouse(warehouse)?;
-        wait_until("no row to be pending", SOON, || {
-            let pending: f64 = warehouse.metric("peakdesk_warehouse_pending_rows", "")?.iter().sum();
-            ensure!(pending == 0.0, "{pending} rows");
-            Ok(Some(()))
-        })?;
         let gaps: f64 = warehouse.metric("peakdesk_warehouse_gaps_total", "")?.iter().sum();
         ensure!(gaps == 0.0, "the results had {gaps} gaps");
         warehouse.terminate()
+    }
+
+    /// Ends the intakes, and starts as many whose clocks hurry, until every horizon has passed; then ends these and the scorers.
+    pub fn run_out(&self, mut intakes: Vec<Role>, scorers: &mut [Role]) -> Result {
+        for intake in &mut intakes {
+            intake.terminate()?;
+        }
+        for (n, intake) in intakes.iter_mut().enumerate() {
+            *intake = self.role(&format!("hurrying-intake-{n}"), "intake", &[HURRY.to_owned()])?;
+        }
+        self.wait_for_horizon(scorers)?;
+        for role in intakes.iter_mut().chain(scorers) {
+            role.terminate()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until these scorers have seen the time after which nothing changes any more.
+    pub fn wait_for_horizon(&self, scorers: &mut [Role]) -> Result {
+        let end = self.newest_ms()? as f64 + HORIZON_MS;
+        wait_until("every horizon to pass", LONG, || {
+            let at = complete_until_ms(&mut *scorers)?;
+            ensure!(at > end, "complete until {at}, wanted {end}");
+            Ok(Some(()))
+        })
     }
 
     /// The newest arrival time in the input topics (ms).
     fn newest_ms(&self) -> Result<i64> {
         let mut newest = 0;
         for topic in INPUTS {
-            let records = Kafka::shared()?.read_all(&self.scene.name(topic))?;
+            let records = self.broker.read_all(&self.topic(topic))?;
             newest = newest.max(records.iter().map(|record| record.timestamp_ms).max().unwrap_or(0));
         }
         Ok(newest)
     }
 
-    /// Waits until the warehouse has committed all that is in the topics it reads: every row of them is in a file then.
-    /// Nothing may be written to these any more.
+    /// Waits until the warehouse has committed all that is in the topics it reads, and has no row left that is in no file.
+    /// Nothing may be written to these topics any more.
     pub fn wait_for_warehouse(&self, warehouse: &mut Role) -> Result {
-        let kafka = Kafka::shared()?;
+        let kafka = &self.broker;
         for (topic, group) in [
             ("results", "warehouse"),
             ("alerts", "warehouse-alerts"),
             ("dead-letters", "warehouse-dead-letters"),
         ] {
-            let (topic, group) = (self.scene.name(topic), format!("{}-{group}", self.scene.prefix()));
+            let (topic, group) = (self.topic(topic), self.group(group));
             let ends = kafka.high_watermarks(&topic)?;
             wait_until(&format!("the warehouse to commit the end of {topic}"), LONG, || {
                 warehouse.process.alive()?;
@@ -202,7 +267,11 @@ impl<'s> Topics<'s> {
                 Ok(Some(()))
             })?;
         }
-        Ok(())
+        wait_until("no row to be pending", SOON, || {
+            let pending: f64 = warehouse.metric("peakdesk_warehouse_pending_rows", "")?.iter().sum();
+            ensure!(pending == 0.0, "{pending} rows");
+            Ok(Some(()))
+        })
     }
 
     /// Lets the product dump the input topics, and replays that; the directory of the tables. `form` is `ndjson` or `parquet`.
@@ -219,7 +288,7 @@ impl<'s> Topics<'s> {
         fs::create_dir_all(dir)?;
         for topic in INPUTS {
             let mut text = String::new();
-            for record in Kafka::shared()?.read_all(&self.scene.name(topic))? {
+            for record in self.broker.read_all(&self.topic(topic))? {
                 text.push_str(&line(&record)?);
                 text.push('\n');
             }
@@ -255,14 +324,21 @@ fn line(record: &Record) -> Result<String> {
     Ok(line)
 }
 
-/// The lowest point up to which the scorers are complete (ms), over the partitions of the log; all of them must be assigned.
-fn complete_until_ms(scorers: &mut [Role]) -> Result<f64> {
-    let mut all = Vec::new();
+/// The lowest point up to which the scorers are complete (ms), over the partitions of the log; all of them must be assigned. A
+/// member may still show what it lost, so the newest value of a partition counts.
+pub fn complete_until_ms<'r>(scorers: impl IntoIterator<Item = &'r mut Role>) -> Result<f64> {
+    let mut newest = [None; 4];
     for scorer in scorers {
-        all.extend(scorer.metric("peakdesk_scorer_complete_until_milliseconds", "")?);
+        for (partition, newest) in newest.iter_mut().enumerate() {
+            let labels = format!("partition=\"{partition}\"");
+            for at in scorer.metric("peakdesk_scorer_complete_until_milliseconds", &labels)? {
+                *newest = Some(newest.map_or(at, |before: f64| before.max(at)));
+            }
+        }
     }
-    ensure!(all.len() == 4, "the scorers have {} of 4 partitions", all.len());
-    Ok(all.iter().copied().fold(f64::INFINITY, f64::min))
+    let assigned: Vec<f64> = newest.into_iter().flatten().collect();
+    ensure!(assigned.len() == 4, "the scorers have {} of 4 partitions", assigned.len());
+    Ok(assigned.into_iter().fold(f64::INFINITY, f64::min))
 }
 
 /// A running role with its HTTP address.
