@@ -36,7 +36,8 @@ fn build() -> Result<PathBuf> {
     let logs = tempfile::tempdir()?;
     // The whole workspace with its development dependencies, which `--test` brings in, has the features that `cargo test
     // --workspace` has built with; any smaller choice would compile most dependencies a second time.
-    let mut launch = Launch::new("cargo build of peakdesk", env!("CARGO"), logs.path())
+    let mut launch = unset_own_package(Launch::new("cargo build of peakdesk", "env", logs.path()))
+        .arg(env!("CARGO"))
         .args([
             "build",
             "--locked",
@@ -58,6 +59,17 @@ fn build() -> Result<PathBuf> {
         tail(&outcome.stderr, 30)
     );
     executable(&outcome.stdout).context("cargo built no executable named peakdesk")
+}
+
+/// Arguments of `env` that unset what cargo tells this test of its own package. To build scripts that ask for theirs (ring's does)
+/// it would look like a change, and they and all that depends on them would be built again, in every run.
+fn unset_own_package(launch: Launch) -> Launch {
+    let own = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    let names = std::env::vars_os().map(|(name, _)| name).filter(own);
+    names.fold(launch, |launch, name| launch.arg("-u").arg(name))
 }
 
 /// The executable in cargo's messages, one JSON object a line.
