@@ -1,5 +1,6 @@
 // The floor: every agent with the API's figures, in the order of need, found, filtered, and fast.
 
+import { isDeepStrictEqual } from "node:util";
 import { api, clockMs, compareFigures, ensure, live, LONG_MS, read, same, SOON_MS, until } from "./kit.mjs";
 
 const SEVERITIES = ["none", "warning", "major", "critical"];
@@ -36,44 +37,119 @@ export async function figuresOfAgentsEqualTheApi(bench) {
   return `${compared.size} agents`;
 }
 
-export async function totalsEqualTheApi(bench) {
-  const page = await bench.at(bench.floor);
-  let count = 0;
-  await until("the totals to be seen at the log time of an answer", async () => {
-    const [shop, [totals]] = [await shopOf(bench, page), await read(page, ".totals")];
-    ensure(totals.data.at === String(shop.at), `totals of ${totals.data.at}, the API is at ${shop.at}`);
-    compareFigures("the totals", totals.figures, shop.figures, shop.waiting);
-    count = Object.keys(totals.figures).length;
-    return true;
-  });
-  const changes = await page.$$eval("[data-compare]", (elements) => elements.map((element) => ({ ...element.dataset })));
-  const shop = await shopOf(bench, page);
-  const until_ms = Math.floor((shop.at - shop.day_start) / 3_600_000) * 3_600_000;
-  for (const change of changes) {
-    const sum = (hours, end) => change.compare.split("/").map((name) => hours.filter((hour) => hour.start < end).reduce((total, hour) => total + (hour.figures[name] ?? 0), 0)).join("/");
-    same(`yesterday's ${change.compare}`, change.yesterday, sum(shop.yesterday, shop.day_start - 86_400_000 + until_ms));
-    same(`today's ${change.compare}`, change.today, sum(shop.hours, shop.day_start + until_ms));
-  }
-  return `${count} figures, ${changes.length} compared with yesterday`;
+/** Figures that are compared with yesterday in every shop that sells. */
+const COMPARED = ["replied_within_180s/rounds", "latency_sum_ms/replied", "inquiry_buyers", "orders_paid", "gross_fen"];
+
+/** Yesterday until the time of day of `at`: its full hours, and a share of the hour that is running. */
+function yesterdayUntil(shop, name) {
+  const until = shop.at - 86_400_000;
+  const share = (hour) => Math.min(1, Math.max(0, (until - hour.start) / 3_600_000));
+  return Math.round(shop.yesterday.reduce((total, hour) => total + share(hour) * (hour.figures[name] ?? 0), 0));
 }
 
-/** How many open alerts each card shows, against the API. */
-export async function openAlertsEqualTheApi(bench) {
+export async function totalsEqualTheApi(bench) {
   const page = await bench.at(bench.floor);
+  let said = "";
+  await until(
+    "the totals to be seen at the log time of an answer",
+    async () => {
+      const shop = await shopOf(bench, page);
+      const totals = await page.$eval(".totals", (element) => ({
+        at: element.dataset.at,
+        figures: Object.fromEntries([...element.querySelectorAll("[data-figure]")].map((figure) => [figure.dataset.figure, figure.dataset.value])),
+        changes: [...element.querySelectorAll("[data-compare]")].map((change) => ({ ...change.dataset })),
+      }));
+      ensure(totals.at === String(shop.at), `totals of ${totals.at}, the API is at ${shop.at}`);
+      compareFigures("the totals", totals.figures, shop.figures, shop.waiting);
+      // In the first minutes of a day yesterday's share may round to nothing.
+      const missing = COMPARED.filter((name) => !totals.changes.some((change) => change.compare === name));
+      ensure(missing.length === 0, `not compared with yesterday: ${missing.join(", ")}`);
+      for (const { compare, today, yesterday } of totals.changes) {
+        const columns = (value) => compare.split("/").map(value).join("/");
+        same(`yesterday's ${compare}`, yesterday, columns((name) => yesterdayUntil(shop, name)));
+        same(`today's ${compare}`, today, columns((name) => shop.hours.reduce((total, hour) => total + (hour.figures[name] ?? 0), 0)));
+      }
+      said = `${Object.keys(totals.figures).length} figures, ${totals.changes.length} compared with yesterday`;
+      return true;
+    },
+    LONG_MS,
+  );
+  ensure(/\d\d:\d\d/.test(await page.locator(".totals .until").textContent()), "the note does not say until when is compared");
+  return said;
+}
+
+const openAlertsPath = (bench) => `/api/alerts?shop=${encodeURIComponent(bench.shop)}&state=open&limit=1000`;
+
+/** Waits until every card shows as many open alerts as the API has. */
+async function openAlertsAgree(bench, page) {
   await until("open alerts to be those of the API", async () => {
-    const path = `/api/alerts?shop=${encodeURIComponent(bench.shop)}&state=open&limit=1000`;
+    const path = openAlertsPath(bench);
     const [before, cards, after] = [await api(page, path), await read(page, ".cards > li"), await api(page, path)];
-    const counts = (alerts) => {
+    const counts = ({ alerts }) => {
       const found = {};
       for (const alert of alerts) if (alert.agent_id !== null) (found[alert.agent_id] ??= {})[alert.severity] = String(((found[alert.agent_id] ?? {})[alert.severity] ?? 0) * 1 + 1);
       return found;
     };
-    ensure(JSON.stringify(before.alerts) === JSON.stringify(after.alerts), "alerts changed meanwhile");
+    ensure(isDeepStrictEqual(counts(before), counts(after)), "alerts changed meanwhile");
     const shown = {};
     for (const card of cards) for (const [name, value] of Object.entries(card.figures)) if (name.startsWith("open_alerts.")) (shown[card.data.agent] ??= {})[name.slice(12)] = value;
-    same("open alerts", shown, counts(after.alerts));
+    same("open alerts", shown, counts(after));
     return true;
   });
+}
+
+export async function openAlertsEqualTheApi(bench) {
+  await openAlertsAgree(bench, await bench.at(bench.floor));
+}
+
+/** The answer with the agents, which comes after the one with the alerts, is held back until an alert has come and another has gone. */
+export async function alertsHeardWhileThePageAsksAreKept(bench) {
+  const page = await bench.page();
+  const ids = async () => new Set((await (await page.request.get(openAlertsPath(bench))).json()).alerts.map((alert) => alert.alert_id));
+  let [come, gone] = [0, 0];
+  let asked = 0;
+  await page.route("**/api/shops/*/agents", async (route) => {
+    if (asked++ > 0) return route.continue();
+    const before = await ids();
+    // Less than the page waits for an answer.
+    const end = Date.now() + 12_000;
+    while (Date.now() < end && (come === 0 || gone === 0)) {
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      const now = await ids();
+      come = [...now].filter((id) => !before.has(id)).length;
+      gone = [...before].filter((id) => !now.has(id)).length;
+    }
+    return route.continue();
+  });
+  await page.goto(bench.floor);
+  await live(page);
+  ensure(asked === 1 && come + gone > 0, `nothing happened while the page asked ${asked} times`);
+  await openAlertsAgree(bench, page);
+  return `${come} alerts came and ${gone} went meanwhile`;
+}
+
+/** More open alerts than the page holds, made out of one: the worst are kept, and the page says that others are not. */
+export async function tooManyAlertsAreSaid(bench) {
+  const [mild, bad, held] = [4_000, 1_200, 3_000];
+  const page = await bench.page();
+  const { alerts } = await (await page.request.get(openAlertsPath(bench))).json();
+  ensure(alerts.length > 0, "no open alert to begin with");
+  // Severe ones are the oldest, so the last in the order of the API.
+  const all = Array.from({ length: mild + bad }, (_, n) => ({ ...alerts[0], alert_id: n.toString(16).padStart(32, "0"), agent_id: null, severity: n < mild ? "warning" : "critical" }));
+  await page.route("**/api/alerts?*", (route) => {
+    const query = new URL(route.request().url()).searchParams;
+    const wanted = all.filter((alert) => !query.has("severity") || alert.severity === query.get("severity"));
+    const [from, limit] = [Number(query.get("before") ?? 0), Number(query.get("limit"))];
+    const next = from + limit < wanted.length ? String(from + limit) : null;
+    return route.fulfill({ json: { alerts: wanted.slice(from, from + limit), next } });
+  });
+  await page.goto(bench.screen);
+  await page.locator('[data-cut="alerts"]').waitFor({ timeout: SOON_MS });
+  same("alerts held", Number(await page.locator('[data-figure="open_alerts"]').getAttribute("data-value")), held);
+  const listed = await page.$$eval(".open li", (items) => items.map((item) => item.className));
+  ensure(listed.length > 0 && listed.every((severity) => severity === "critical"), `listed are ${listed}`);
+  await page.goto(bench.floor);
+  await page.locator('[data-cut="alerts"]').waitFor({ timeout: SOON_MS });
 }
 
 /** Per card: rank of the worst alert, and the band of the oldest wait as its clock shows it. */
@@ -182,26 +258,34 @@ export async function clocksRun(bench) {
   );
 }
 
-/** Gaps between animation frames while events flow; a figure to look at, and a bound that only real trouble breaks. */
+/** Frames at 60 Hz come every 16.7 ms: the median may miss none, and of twenty gaps one may hold a frame that was missed. */
+const [MEDIAN_MS, P95_MS] = [18, 34];
+
+/** Gaps between animation frames while events flow: the best of three runs of 6 s, as others work on the machine too. */
 export async function framesComeInTime(bench) {
   const page = await bench.at(bench.floor);
-  const { gaps, agents } = await page.evaluate(
-    () =>
-      new Promise((resolve) => {
-        const gaps = [];
-        let last = performance.now();
-        const begin = last;
-        const frame = (now) => {
-          gaps.push(now - last);
-          last = now;
-          if (now - begin < 6_000) requestAnimationFrame(frame);
-          else resolve({ gaps: gaps.slice(1), agents: document.querySelectorAll(".cards > li").length });
-        };
-        requestAnimationFrame(frame);
-      }),
-  );
-  gaps.sort((a, b) => a - b);
-  const at = (share) => gaps[Math.floor(gaps.length * share)];
-  ensure(at(0.5) <= 34, `median gap ${at(0.5).toFixed(1)} ms`);
-  return `${agents} agents: ${gaps.length} frames in 6 s, gap median ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, longest ${gaps[gaps.length - 1].toFixed(0)} ms`;
+  const runs = [];
+  while (runs.length < 3) {
+    const { gaps, agents } = await page.evaluate(
+      () =>
+        new Promise((resolve) => {
+          const gaps = [];
+          let last = performance.now();
+          const begin = last;
+          const frame = (now) => {
+            gaps.push(now - last);
+            last = now;
+            if (now - begin < 6_000) requestAnimationFrame(frame);
+            else resolve({ gaps: gaps.slice(1), agents: document.querySelectorAll(".cards > li").length });
+          };
+          requestAnimationFrame(frame);
+        }),
+    );
+    gaps.sort((a, b) => a - b);
+    const at = (share) => gaps[Math.floor(gaps.length * share)];
+    const said = `${agents} agents: ${gaps.length} frames in 6 s, gap median ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, longest ${gaps[gaps.length - 1].toFixed(0)} ms`;
+    if (at(0.5) <= MEDIAN_MS && at(0.95) <= P95_MS) return said;
+    runs.push(said);
+  }
+  ensure(false, `frames are late in every run: ${runs.join("; ")}`);
 }

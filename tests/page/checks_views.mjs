@@ -1,6 +1,6 @@
 // Agent, big screen and alerts: what they show is what the API says; alerts are taken and given back.
 
-import { api, compareFigures, ensure, live, LONG_MS, read, same, SOON_MS, until } from "./kit.mjs";
+import { api, compareFigures, curvesOf, ensure, live, LONG_MS, read, same, SOON_MS, until } from "./kit.mjs";
 
 const shopPath = (bench) => `/api/shops/${encodeURIComponent(bench.shop)}`;
 
@@ -44,6 +44,37 @@ export async function agentEqualsTheApi(bench) {
   return said;
 }
 
+/** As many orders and rounds as the API lists at most, made out of one each: the page says that these may not be all. */
+export async function listsOfAnAgentSayWhereTheyEnd(bench) {
+  const first = await bench.at(bench.floor);
+  const id = await busyAgent(bench, first);
+  const path = `${shopPath(bench)}/agents/${encodeURIComponent(id)}`;
+  const told = (page) => page.$$eval("h2 [data-cut]", (notes) => notes.map((note) => [note.dataset.cut, note.textContent]));
+  const whole = await bench.at(bench.agent(id));
+  await whole.locator(".orders > li").first().waitFor({ timeout: LONG_MS });
+  same("lists that are whole", (await told(whole)).map(([cut]) => cut), ["false", "false"]);
+  const page = await bench.page({ locale: "en-GB" });
+  let [rounds, orders] = [0, 0];
+  await page.route(`**${path}`, async (route) => {
+    const response = await route.fetch();
+    const answer = await response.json();
+    const { detail } = answer;
+    const many = (of, name) => Array.from({ length: 100 }, (_, n) => ({ ...of, [name]: name === "t0" ? of.t0 - n : `${of[name]}-${n}` }));
+    const sum = (name) => detail.hours.reduce((total, hour) => total + (hour.figures[name] ?? 0), 0);
+    [rounds, orders] = [sum("rounds") - sum("replied_within_180s"), sum("orders_paid")];
+    // No event is newer.
+    answer.detail = { ...detail, at: detail.at * 2, missed: many(detail.missed[0], "t0"), orders: many(detail.orders[0], "order_id") };
+    return route.fulfill({ response, json: answer });
+  });
+  await page.goto(bench.agent(id));
+  await live(page);
+  await page.locator(".orders > li").nth(99).waitFor({ timeout: SOON_MS });
+  const notes = await told(page);
+  same("lists that are not whole", notes.map(([cut]) => cut), ["true", "true"]);
+  ensure(notes[0][1].includes("100") && notes[0][1].includes(`${orders} were paid`), `of the orders the page says: ${notes[0][1]}`);
+  ensure(notes[1][1].includes("100") && notes[1][1].includes(`${rounds} have ended`), `of the missed rounds the page says: ${notes[1][1]}`);
+}
+
 export async function screenEqualsTheApi(bench) {
   const page = await bench.at(bench.screen, { width: 1920, height: 1080 });
   await until("the big screen at the log time of an answer", async () => {
@@ -60,11 +91,25 @@ export async function screenEqualsTheApi(bench) {
     same("the ranking", rows.map((row) => [row.data.agent, row.figures.gross_fen]), ranked.slice(0, rows.length).map((agent) => [agent.agent_id, String(agent.figures.gross_fen ?? 0)]));
     return true;
   }, LONG_MS);
+  let minutes = 0;
+  await until("the curves to be those of the API", async () => {
+    const [{ curves }, shown] = [await api(page, `${shopPath(bench)}/curve?hours=24`), await curvesOf(page)];
+    same("curves", Object.keys(shown), ["consulting_buyers", "orders_paid", "gross_fen"]);
+    const points = new Map(curves.flatMap((curve) => curve.minutes.map((point) => [curve.hour + point.minute * 60_000, point])));
+    const newest = Math.max(...points.keys());
+    for (const [name, { from, values }] of Object.entries(shown)) {
+      ensure(from + (values.length - 1) * 60_000 >= newest, `the curve of ${name} ends before the newest minute`);
+      same(name, values, values.map((_, n) => points.get(from + n * 60_000)?.[name] ?? 0));
+      minutes = values.length;
+    }
+    return true;
+  }, LONG_MS);
   ensure((await page.locator(".curves canvas").count()) === 3, "not three curves");
   const painted = await page.$$eval(".curves canvas", (canvases) =>
     canvases.map((canvas) => new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size),
   );
   ensure(painted.every((colours) => colours > 10), `a curve is not painted: ${painted}`);
+  return `three curves of ${minutes} minutes`;
 }
 
 /** Alerts as the page lists them. */

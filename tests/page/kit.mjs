@@ -179,6 +179,12 @@ export function read(page, selector) {
   );
 }
 
+/** The curves of the big screen by column: `{NAME: {from, values}}`, `from` the time of the first minute (ms). */
+export async function curvesOf(page) {
+  const curves = await page.$$eval("[data-curve]", (figures) => figures.map(({ dataset }) => [dataset.curve, dataset.from, dataset.minutes]));
+  return Object.fromEntries(curves.map(([name, from, minutes]) => [name, { from: Number(from), values: minutes === "" ? [] : minutes.split(",").map(Number) }]));
+}
+
 /** The raw value that the page must show for a figure, out of an API's figures. */
 export function expected(name, figures) {
   const value = (column) => figures[column] ?? (/^latency_(max|p\d+)_ms$/.test(column) ? "" : 0);

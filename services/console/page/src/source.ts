@@ -1,16 +1,18 @@
-// Where figures come from: a shop's event stream with what it begins from, or answers asked for again and again.
+// Where the figures of a shop, or of one agent, come from: an event stream, and what it begins from.
 //
 //   open ──► event stream opens ──► fetch the present state ──► events, each the newest value of its key
 //                 ▲                                                      │ reset: fetch again
 //                 └── lost: the browser resumes by itself (Last-Event-ID); refused for good: we open anew, with back-off
 //
-// What always holds: an older value never replaces a newer one; events wait for an animation frame and take a bounded share of it;
-// a stream that is silent is doubted, and the server asked; a page that nobody sees lets go of its connection.
+// What always holds: an older value never replaces a newer one, nor does a snapshot what was heard while it was asked for; events wait
+// for an animation frame and take a bounded share of it; a stream that is silent is doubted, and the server asked; figures are as old as
+// the scorer's last word, whoever else answers; a page that nobody sees lets go of its connection.
 
 import { batch, computed, signal, type Signal } from "@preact/signals";
 import { announcement, me, t } from "./app_state";
 import { api, ApiError } from "./lib/api";
-import { LogClock, RUN_ON_MS } from "./lib/clock";
+import { LogClock, ServerClock } from "./lib/clock";
+import { AlertBook, openAlerts } from "./lib/open_alerts";
 import { severityRank } from "./lib/rank";
 import type { AgentDetail, AgentLive, Alert, Curve, OpenAlerts, ShopLive } from "./lib/types";
 
@@ -39,23 +41,13 @@ const UNSEEN_MS = 300_000;
 
 const RETRY_MS = [500, 1_000, 2_000, 4_000, 8_000];
 
-/** Open alerts the page holds at most. */
-const ALERTS_MAX = 1_000;
-
-/** The wall clock of the server, from the clock of its answers. */
-class ServerClock {
-  #offset: number | null = null;
-  observe(wallMs: number): void {
-    this.#offset = wallMs - performance.now();
-  }
-  now(nowMs: number): number {
-    return this.#offset === null ? Date.now() : nowMs + this.#offset;
-  }
-}
+/** For how long clocks of an agent's own page run on after the shop was heard of (ms): from one question to the next, and a bit. */
+const OWN_RUN_ON_MS = SILENCE_MS + 4_000;
 
 const NOTHING: OpenAlerts = { warning: 0, major: 0, critical: 0 };
 
-function reconcile(error: unknown): ApiError {
+/** What went wrong, as far as it is known; without a session nobody is signed in any more. */
+export function reconcile(error: unknown): ApiError {
   const known = error instanceof ApiError ? error : new ApiError(0, String(error));
   if (known.status === 401) me.value = null;
   return known;
@@ -72,6 +64,8 @@ export class ShopSource implements Source {
   readonly curves = signal<ReadonlyMap<number, Curve>>(new Map());
   /** Open alerts by id. */
   readonly alerts = signal<ReadonlyMap<string, Alert>>(new Map());
+  /** Whether there are more open alerts than the page holds. */
+  readonly alertsCut = signal(false);
   /** Whether the first state has come. */
   readonly ready = signal(false);
   /** Why there is nothing to show. */
@@ -79,6 +73,10 @@ export class ShopSource implements Source {
   readonly clock = new LogClock();
 
   #server = new ServerClock();
+  #book = new AlertBook();
+  /** When the scorer last sent figures of the shop (wall ms), as far as we have been told, and when we were told (our own ms). */
+  #sentWallMs: number | null = null;
+  #toldMs = performance.now();
   #events: EventSource | null = null;
   #heardMs = performance.now();
   #pending = new Map<string, AgentLive>();
@@ -94,7 +92,8 @@ export class ShopSource implements Source {
 
   /**
    * `agent`: only this one, with its detail; `curves`: hours of minute curves to begin with; `own`: for an agent, who sees nothing of
-   * the shop: log time is then that of the agent's own changes, and as they are not regular, it runs on while the connection holds.
+   * the shop: log time is then that of the agent's own changes, and as they are not regular, it runs on while the shop is heard of, which
+   * is asked for where no change brings word of it.
    */
   constructor(
     readonly shopId: string,
@@ -133,9 +132,7 @@ export class ShopSource implements Source {
   }
 
   ageMs(nowMs: number): number | null {
-    if (this.own) return this.ready.peek() ? Math.max(0, nowMs - this.#heardMs) : null;
-    const sent = this.clock.sentWallMs;
-    return sent === null ? null : Math.max(0, this.#server.now(nowMs) - sent);
+    return this.#server.ageMs(this.#sentWallMs, nowMs);
   }
 
   close(): void {
@@ -212,18 +209,27 @@ export class ShopSource implements Source {
     this.#attempt = 0;
     if (this.link.value === "lost") announcement.value = t("state.back");
     this.link.value = "live";
-    this.clock.runOnMs = this.own ? Infinity : RUN_ON_MS;
+  }
+
+  /** Figures were sent at `sentWallMs` (null or 0: not known); that a server answers, or that one event came, does not make others younger. */
+  #told(sentWallMs: number | null): void {
+    if (!sentWallMs) return;
+    const now = performance.now();
+    this.#toldMs = now;
+    if (sentWallMs <= (this.#sentWallMs ?? 0)) return;
+    this.#sentWallMs = sentWallMs;
+    if (this.own) this.clock.runOn(now, OWN_RUN_ON_MS);
   }
 
   #lose(): void {
     if (this.link.value === "live") announcement.value = t("state.lost");
-    if (this.own) this.clock.runOnMs = Math.min(this.clock.runOnMs, performance.now() - this.#heardMs + RUN_ON_MS);
     if (this.link.value !== "connecting" || this.ready.value) this.link.value = "lost";
   }
 
-  /** Silence has two causes: no connection, which the server's silence shows too, or nothing to say. */
+  /** Silence has two causes: no connection, which the server's silence shows too, or nothing to say. An agent's own stream may say much, and nothing of the shop. */
   async #doubt(): Promise<void> {
-    if (document.hidden || !this.#events || this.#fetching || performance.now() - this.#heardMs < SILENCE_MS) return;
+    const lastMs = this.own ? Math.min(this.#heardMs, this.#toldMs) : this.#heardMs;
+    if (document.hidden || !this.#events || this.#fetching || performance.now() - lastMs < SILENCE_MS) return;
     this.#fetching = true;
     try {
       const newer = await this.#isBehind();
@@ -232,7 +238,7 @@ export class ShopSource implements Source {
     } catch (error) {
       if (reconcile(error).status === 0) {
         this.#lose();
-        this.#heardMs = performance.now() - SILENCE_MS / 2;
+        this.#heardMs = this.#toldMs = performance.now() - SILENCE_MS / 2;
         if (this.#events.readyState === EventSource.OPEN) this.#connect();
       }
     } finally {
@@ -242,8 +248,14 @@ export class ShopSource implements Source {
 
   /** Whether the server knows more than we do. */
   async #isBehind(): Promise<boolean> {
-    if (this.own) return (await api.agent(this.shopId, this.agentId!)).live.at > (this.agents.get(this.agentId!)?.peek().at ?? 0);
-    return (await api.shop(this.shopId)).sent_wall_ms > (this.clock.sentWallMs ?? 0);
+    if (this.own) {
+      const answer = await api.agent(this.shopId, this.agentId!);
+      this.#server.observe(answer.wall_ms, performance.now());
+      this.#toldMs = performance.now();
+      this.#told(answer.sent_wall_ms);
+      return answer.live.at > (this.agents.get(this.agentId!)?.peek().at ?? 0);
+    }
+    return (await api.shop(this.shopId)).sent_wall_ms > (this.#sentWallMs ?? 0);
   }
 
   async #fetch(): Promise<void> {
@@ -269,21 +281,24 @@ export class ShopSource implements Source {
   }
 
   async #fetchAll(): Promise<void> {
-    const alertsOf = { shop: this.shopId, state: "open" as const, limit: ALERTS_MAX };
+    this.#book.begin();
+    const alertsOf = this.agentId === null ? { shop: this.shopId } : { shop: this.shopId, agent: this.agentId };
     const [shop, alerts, curves] = await Promise.all([
       this.own ? null : api.shop(this.shopId),
-      api.alerts(this.agentId === null ? alertsOf : { ...alertsOf, agent: this.agentId }),
+      openAlerts(api.alerts, alertsOf),
       this.curveHours > 0 ? api.curve(this.shopId, this.curveHours) : { curves: [] },
     ]);
     const agents = this.agentId === null ? await api.agents(this.shopId) : null;
     const agent = this.agentId === null ? null : await api.agent(this.shopId, this.agentId);
     batch(() => {
-      this.#server.observe((agents ?? agent)!.wall_ms);
+      this.#server.observe((agents ?? agent)!.wall_ms, performance.now());
       if (shop) this.#takeShop(shop);
-      this.alerts.value = new Map(alerts.alerts.map((alert) => [alert.alert_id, alert]));
+      this.#book.replace(alerts);
+      this.#showAlerts();
       this.#takeCurves(curves.curves);
       for (const live of agents?.agents ?? [agent!.live]) this.#setAgent(live);
       if (agent?.detail) this.#takeDetail(agent.detail);
+      if (agent && this.own) this.#told(agent.sent_wall_ms);
     });
   }
 
@@ -291,11 +306,13 @@ export class ShopSource implements Source {
     const known = this.shop.value;
     if (known && value.sent_wall_ms < known.sent_wall_ms) return;
     this.clock.observe(value.at, value.sent_wall_ms, performance.now());
+    this.#told(value.sent_wall_ms);
     this.shop.value = value;
   }
 
   #takeAgent(value: AgentLive): void {
     if (this.agentId !== null && value.agent_id !== this.agentId) return;
+    if (this.own) this.#told(value.sent_wall_ms);
     this.#pending.set(value.agent_id, value);
     if (this.#frame === 0) this.#frame = requestAnimationFrame(this.#flush);
   }
@@ -349,74 +366,16 @@ export class ShopSource implements Source {
 
   #takeAlert(value: Alert): void {
     if (this.agentId !== null && value.agent_id !== this.agentId) return;
-    const alerts = new Map(this.alerts.peek());
-    const known = alerts.get(value.alert_id);
-    if (value.state === "resolved") alerts.delete(value.alert_id);
-    else if (!known || value.at >= known.at) alerts.set(value.alert_id, value);
-    if (!known && value.state === "firing" && severityRank(value.severity) > 1) {
+    const isNew = this.#book.take(value);
+    if (isNew && value.state === "firing" && severityRank(value.severity) > 1) {
       announcement.value = t("alerts.new", { what: `${t(`severity.${value.severity}`)} ${value.agent_id ?? value.shop_id} ${t(`rule.${value.rule}`)}` });
     }
-    if (alerts.size <= ALERTS_MAX) this.alerts.value = alerts;
-  }
-}
-
-/** Answers asked for again and again: for views over several shops. */
-export class PollSource implements Source {
-  readonly link = signal<Link>("connecting");
-  readonly shop = signal<ShopLive | null>(null);
-  readonly shops = signal<ShopLive[] | null>(null);
-  readonly failure = signal<ApiError | null>(null);
-  readonly clock = null;
-  #server = new ServerClock();
-  #timer = 0;
-  #closed = false;
-
-  /** `more`: asked for along with the shops; `everyMs`: the pause between two rounds. */
-  constructor(
-    readonly more: () => Promise<void>,
-    readonly everyMs: number,
-  ) {
-    void this.poll();
-    document.addEventListener("visibilitychange", this.#onVisibility);
+    this.#showAlerts();
+    if (this.#book.hasRoomAgain) void this.#fetch();
   }
 
-  #onVisibility = (): void => {
-    if (!document.hidden) void this.poll();
-  };
-
-  async poll(): Promise<void> {
-    window.clearTimeout(this.#timer);
-    if (this.#closed || document.hidden) return;
-    try {
-      const nothing = { shops: [], wall_ms: Date.now() };
-      // An agent sees no shop.
-      const [answer] = await Promise.all([me.peek()?.role === "agent" ? nothing : api.shops(), this.more()]);
-      if (this.#closed) return;
-      this.#server.observe(answer.wall_ms);
-      if (this.link.value === "lost") announcement.value = t("state.back");
-      batch(() => {
-        this.link.value = "live";
-        this.failure.value = null;
-        this.shops.value = answer.shops;
-        this.shop.value = answer.shops.reduce<ShopLive | null>((old, s) => (old && old.sent_wall_ms <= s.sent_wall_ms ? old : s), null);
-      });
-    } catch (error) {
-      this.failure.value = reconcile(error);
-      if (this.link.value === "live") announcement.value = t("state.lost");
-      this.link.value = "lost";
-    }
-    window.clearTimeout(this.#timer);
-    if (!this.#closed) this.#timer = window.setTimeout(() => void this.poll(), this.everyMs);
-  }
-
-  ageMs(nowMs: number): number | null {
-    const sent = this.shop.value?.sent_wall_ms;
-    return sent === undefined ? null : Math.max(0, this.#server.now(nowMs) - sent);
-  }
-
-  close(): void {
-    this.#closed = true;
-    window.clearTimeout(this.#timer);
-    document.removeEventListener("visibilitychange", this.#onVisibility);
+  #showAlerts(): void {
+    this.alerts.value = this.#book.held;
+    this.alertsCut.value = this.#book.isCut;
   }
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { LogClock, RUN_ON_MS } from "../src/lib/clock";
+import { LogClock, RUN_ON_MS, ServerClock } from "../src/lib/clock";
 import { curveData, MINUTES_MAX } from "../src/lib/curve";
-import { averageReply, column, conversion, DAY_MS, HOUR_MS, replyRate, sameHours } from "../src/lib/figures";
+import { averageReply, column, conversion, DAY_MS, HOUR_MS, MINUTE_MS, replyRate, sameHours } from "../src/lib/figures";
 import { change, clock, count, duration, hourMinute, latency, money, moneyShort, NONE, percent, points, timeOfDay } from "../src/lib/format";
 import { en, pickLanguage, translate, zh, type Key } from "../src/lib/i18n";
 import { ageBand, groupOf, groups, keep, matches, order, worst, type Ranked } from "../src/lib/rank";
@@ -107,19 +107,32 @@ describe("figures", () => {
     assert.equal(column({}, "latency_max_ms").value, null);
   });
 
-  it("of two days are compared over full hours only", () => {
-    const day = 1_000 * DAY_MS;
-    const hour = (start: number, rounds: number) => ({ start, figures: { rounds, consulting_buyers: 5 } });
+  const day = 1_000 * DAY_MS;
+  const hour = (start: number, rounds: number) => ({ start, figures: { rounds, consulting_buyers: 5 } });
+  const yesterday = [hour(day - DAY_MS, 10), hour(day - DAY_MS + HOUR_MS, 20), hour(day - DAY_MS + 2 * HOUR_MS, 41)];
+
+  it("of two days are compared up to now, a share of yesterday's running hour", () => {
     const today = [hour(day, 1), hour(day + HOUR_MS, 2), hour(day + 2 * HOUR_MS, 4)];
-    const yesterday = [hour(day - DAY_MS, 10), hour(day - DAY_MS + HOUR_MS, 20), hour(day - DAY_MS + 2 * HOUR_MS, 40)];
-    const same = sameHours(day + 2 * HOUR_MS + 5, day, today, yesterday);
-    assert.equal(same?.until, day + 2 * HOUR_MS);
-    assert.equal(same?.today["rounds"], 3);
-    assert.equal(same?.yesterday["rounds"], 30);
+    const same = sameHours(day + 2 * HOUR_MS + 15 * MINUTE_MS, day, today, yesterday);
+    assert.equal(same?.until, day + 2 * HOUR_MS + 15 * MINUTE_MS);
+    assert.equal(same?.today["rounds"], 7);
+    assert.equal(same?.yesterday["rounds"], 40);
     // Distinct buyers of hours do not add up to those of a day.
     assert.equal(same?.today["consulting_buyers"], undefined);
-    assert.equal(sameHours(day + HOUR_MS - 1, day, today, yesterday), null);
+    assert.equal(sameHours(day + 2 * HOUR_MS, day, today, yesterday)?.yesterday["rounds"], 30);
     assert.equal(sameHours(day + 2 * HOUR_MS, day, today, []), null);
+  });
+
+  it("of two days are compared in the first hour too, from its first minute on", () => {
+    const today = [hour(day, 6)];
+    const same = sameHours(day + HOUR_MS / 2, day, today, yesterday);
+    assert.deepEqual([same?.today["rounds"], same?.yesterday["rounds"]], [6, 5]);
+    assert.equal(sameHours(day + MINUTE_MS - 1, day, today, yesterday), null);
+    assert.equal(sameHours(day + MINUTE_MS, day, today, yesterday)?.yesterday["rounds"], 0);
+  });
+
+  it("of the end of a day are compared with all of the day before", () => {
+    assert.equal(sameHours(day + DAY_MS + HOUR_MS, day, [], yesterday)?.yesterday["rounds"], 71);
   });
 });
 
@@ -148,7 +161,8 @@ describe("curves", () => {
     const data = curveData(curves, hour + 61 * 60_000 + 5, 480);
     assert.deepEqual(data.inquiries, [3, 0, 0, 0]);
     assert.deepEqual(data.orders, [6, 0, 0, 0]);
-    assert.deepEqual(data.yuan, [4.5, 0, 0, 0]);
+    assert.deepEqual(data.fen, [450, 0, 0, 0]);
+    assert.equal(data.from, hour + 58 * 60_000);
     assert.equal(data.x[0], (hour + 58 * 60_000) / 1_000 + 480 * 60);
   });
 
@@ -198,6 +212,20 @@ describe("the log's clock", () => {
     clock.observe(5_000, 5_000, 0);
     clock.observe(4_000, 4_000, 1);
     assert.equal(clock.now(0), 5_000);
+  });
+});
+
+describe("the age of figures", () => {
+  it("is counted from when they were sent, by the server's clock, whoever answers meanwhile", () => {
+    const clock = new ServerClock();
+    assert.equal(clock.ageMs(1_000, 0), null);
+    clock.observe(1_000_000, 500);
+    assert.equal(clock.ageMs(999_000, 500), 1_000);
+    assert.equal(clock.ageMs(999_000, 60_500), 61_000);
+    clock.observe(1_060_000, 60_500);
+    assert.equal(clock.ageMs(999_000, 60_500), 61_000);
+    assert.equal(clock.ageMs(1_070_000, 60_500), 0);
+    assert.equal(clock.ageMs(null, 60_500), null);
   });
 });
 

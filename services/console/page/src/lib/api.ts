@@ -60,6 +60,8 @@ export interface AlertQuery {
   severity?: string;
   state?: "open" | "past" | "all";
   limit?: number;
+  /** `next` of the answer before; "": the first. */
+  before?: string;
 }
 
 function query(values: object): string {
@@ -78,8 +80,8 @@ export const api = {
   curve: (shop: string, hours: number) => get<{ curves: Curve[] }>(`/api/shops/${part(shop)}/curve?hours=${hours}`),
   agents: (shop: string) => get<{ agents: AgentLive[]; wall_ms: number }>(`/api/shops/${part(shop)}/agents`),
   agent: (shop: string, agent: string) =>
-    get<{ live: AgentLive; detail: AgentDetail | null; alerts: Alert[]; wall_ms: number }>(`/api/shops/${part(shop)}/agents/${part(agent)}`),
-  alerts: (wanted: AlertQuery) => get<{ alerts: Alert[] }>(`/api/alerts${query(wanted)}`),
+    get<{ live: AgentLive; detail: AgentDetail | null; alerts: Alert[]; wall_ms: number; sent_wall_ms: number | null }>(`/api/shops/${part(shop)}/agents/${part(agent)}`),
+  alerts: (wanted: AlertQuery) => get<{ alerts: Alert[]; next: string | null }>(`/api/alerts${query(wanted)}`),
   acknowledge: async (id: string, note: string) => void (await request("POST", `/api/alerts/${part(id)}/acknowledge`, { note })),
   takeBack: async (id: string) => void (await request("DELETE", `/api/alerts/${part(id)}/acknowledge`)),
   eventsPath: (shop: string, agent?: string) => `/api/events${query({ shop, agent })}`,

@@ -1,8 +1,10 @@
-// The log's clock, run on between messages.
+// Clocks: the log's, run on between messages, and the servers'.
 //
 // A shop says every second what time it is in its log. In between, and for clocks that tick, time runs on from there at the
 // rate observed so far: 1 in life, more in a simulation, 0 while the log stands still. It never runs on for longer than it is
 // allowed to without news, so that a lost connection does not invent waits; and it steps back only where the log did.
+//
+// The servers' wall clock is here too; it tells how old figures are, and nothing about what happens in the shop.
 
 /** For how long time runs on without news of a source that is heard from every second (ms of the wall). */
 export const RUN_ON_MS = 5_000;
@@ -46,9 +48,9 @@ export class LogClock {
     return Math.max(0, (last.at - first.at) / (last.sentWallMs - first.sentWallMs));
   }
 
-  /** When the newest figures were sent, by the sender's clock (ms); null before the first. */
-  get sentWallMs(): number | null {
-    return this.#samples[this.#samples.length - 1]?.sentWallMs ?? null;
+  /** Allows time to run on for `forMs` from `nowMs` of our own clock, however long ago the last message was. */
+  runOn(nowMs: number, forMs: number): void {
+    this.runOnMs = Math.max(0, nowMs - this.#receivedMs) + forMs;
   }
 
   /** Present log time (ms) at `nowMs` of our own clock; null before the first message. */
@@ -61,5 +63,21 @@ export class LogClock {
     const slack = 2_000 * Math.max(1, this.rate);
     this.#shown = computed < this.#shown && this.#shown - computed < slack ? this.#shown : computed;
     return this.#shown;
+  }
+}
+
+/** The wall clock of the servers, from the clock of their answers: by it figures have an age, however wrong our own is. */
+export class ServerClock {
+  #offset: number | null = null;
+
+  /** An answer of `wallMs` came at `nowMs` of our own clock. */
+  observe(wallMs: number, nowMs: number): void {
+    this.#offset = wallMs - nowMs;
+  }
+
+  /** Age (ms) at `nowMs` of figures that were sent at `sentWallMs`, not of the last answer; null where there are none. */
+  ageMs(sentWallMs: number | null, nowMs: number): number | null {
+    if (sentWallMs === null || this.#offset === null) return null;
+    return Math.max(0, nowMs + this.#offset - sentWallMs);
   }
 }

@@ -39,15 +39,18 @@ export const averageReply = (figures: Figures): Figure => ratio(figures, "latenc
 /** Inquiry conversion so far: buyers who paid on the day of their inquiry. */
 export const conversion = (figures: Figures): Figure => ratio(figures, "paid_1d", "inquiry_buyers");
 
+/** A minute (ms). */
+export const MINUTE_MS = 60_000;
+
 /** An hour (ms). */
 export const HOUR_MS = 3_600_000;
 
 /** A day (ms). */
 export const DAY_MS = 86_400_000;
 
-/** The same part of two days: the full hours that have passed today, and the same hours yesterday. */
+/** The same part of two days: today so far, and yesterday's full hours until then with a share of the hour that is running. */
 export interface SameHours {
-  /** End of the last full hour (ms). */
+  /** Up to when (ms). */
   until: number;
   today: Figures;
   yesterday: Figures;
@@ -67,20 +70,24 @@ const COMPARED = [
   "refund_fen",
 ] as const;
 
-/** Adds up the columns that can be compared, over hours that begin before `until`. */
+/** Adds up the columns that can be compared, until `until`: of an hour that is not over by then, a share by the time that has passed. */
 function sum(hours: HourFigures[], until: number): Figures {
   const total: Figures = {};
   for (const hour of hours) {
-    if (hour.start >= until) continue;
-    for (const name of COMPARED) total[name] = (total[name] ?? 0) + (hour.figures[name] ?? 0);
+    const share = Math.min(1, Math.max(0, (until - hour.start) / HOUR_MS));
+    for (const name of COMPARED) total[name] = (total[name] ?? 0) + share * (hour.figures[name] ?? 0);
   }
+  for (const name of COMPARED) total[name] = Math.round(total[name] ?? 0);
   return total;
 }
 
-/** Today against yesterday at the same hour; null in the first hour of a day, or where yesterday is not known. */
+/**
+ * Today against yesterday at the same time, the running hour included: the peak itself is in the first hour of a day. Null in the first
+ * minute, of which nothing can be said yet, or where yesterday is not known.
+ */
 export function sameHours(at: number, dayStart: number, hours: HourFigures[], yesterday: HourFigures[]): SameHours | null {
-  const full = Math.floor((at - dayStart) / HOUR_MS);
-  if (full < 1 || yesterday.length === 0) return null;
-  const until = dayStart + Math.min(full, 24) * HOUR_MS;
-  return { until, today: sum(hours, until), yesterday: sum(yesterday, until - DAY_MS) };
+  const until = Math.min(at, dayStart + DAY_MS);
+  if (until - dayStart < MINUTE_MS || yesterday.length === 0) return null;
+  // Today's running hour holds what it holds, which is all that has passed of it.
+  return { until, today: sum(hours, dayStart + DAY_MS), yesterday: sum(yesterday, until - DAY_MS) };
 }

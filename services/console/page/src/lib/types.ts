@@ -76,6 +76,8 @@ export interface AgentLive {
   waiting: Waiting;
   figures: Figures;
   open_alerts?: OpenAlerts;
+  /** When these were sent; 0 where it is not known. */
+  sent_wall_ms: number;
 }
 
 export interface MissedRound {

@@ -16,6 +16,12 @@ import { todays } from "./floor";
 import { Col, Fig, LiveClock, Pair, Title } from "./parts";
 import { Failure } from "./shell";
 
+/** Orders and missed rounds that the API lists at most, the newest ones. */
+const LISTED_MAX = 100;
+
+/** A column of the day, added up over hours. */
+const ofDay = (hours: HourFigures[], name: string) => hours.reduce((total, hour) => total + (hour.figures[name] ?? 0), 0);
+
 function Summary({ agent, day }: { agent: AgentLive; day: string }) {
   const figures = todays(agent, day);
   const { waiting } = agent;
@@ -202,11 +208,13 @@ function outcomeText(outcome: string): string {
 }
 
 function Missed({ detail, offset }: { detail: AgentDetail; offset: number }) {
-  const { missed } = detail;
+  const { missed, hours } = detail;
+  const n = missed.length;
+  const all = ofDay(hours, "rounds") - ofDay(hours, "replied_within_180s");
   return (
     <section aria-labelledby="missed-title">
       <h2 id="missed-title">
-        {t("agent.missed")} {missed.length > 0 && <small>{t("agent.missed.newest", { n: missed.length })}</small>}
+        {t("agent.missed")} {n > 0 && <small data-cut={n >= LISTED_MAX}>{n < LISTED_MAX ? t("agent.missed.newest", { n }) : t("agent.missed.cut", { n, all })}</small>}
       </h2>
       {missed.length === 0 ? (
         <p class="empty">{t("agent.missed.none")}</p>
@@ -245,12 +253,13 @@ function Missed({ detail, offset }: { detail: AgentDetail; offset: number }) {
 }
 
 function Orders({ detail, offset }: { detail: AgentDetail; offset: number }) {
-  const { orders } = detail;
+  const { orders, hours } = detail;
+  const n = orders.length;
   const speech = { t: tr.value, lang: lang.value, offset };
   return (
     <section aria-labelledby="orders-title">
       <h2 id="orders-title">
-        {t("agent.orders")} {orders.length > 0 && <small>{t("agent.orders.newest", { n: orders.length })}</small>}
+        {t("agent.orders")} {n > 0 && <small data-cut={n >= LISTED_MAX}>{n < LISTED_MAX ? t("agent.orders.newest", { n }) : t("agent.orders.cut", { n, all: ofDay(hours, "orders_paid") })}</small>}
       </h2>
       {orders.length === 0 && <p class="empty">{t("agent.orders.none")}</p>}
       <ul class="orders">

@@ -2,12 +2,13 @@
 
 import { signal } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { source, t } from "../app_state";
+import { lang, source, t } from "../app_state";
 import { api, type AlertQuery } from "../lib/api";
-import { severityRank } from "../lib/rank";
+import { count } from "../lib/format";
+import { worstFirst } from "../lib/open_alerts";
 import { RULES, SEVERITIES, type Alert } from "../lib/types";
 import { arrived, queryValue, setQuery } from "../router";
-import { PollSource } from "../source";
+import { PollSource } from "../poll_source";
 import { AlertItem } from "./alert_item";
 import { Choice, Title } from "./parts";
 import { Failure, shopIds } from "./shell";
@@ -32,7 +33,7 @@ function wanted(): AlertQuery {
 /** Open ones by need; past ones, newest first, as they come. */
 function arranged(alerts: Alert[], state: State): Alert[] {
   if (state !== "open") return alerts;
-  return [...alerts].sort((a, b) => severityRank(b.severity) - severityRank(a.severity) || a.onset - b.onset);
+  return [...alerts].sort(worstFirst);
 }
 
 /** Asks for what the filters say, as long as the view is there; the filters may change meanwhile. */
@@ -146,6 +147,7 @@ export function Alerts() {
               {t("alerts.more")}
             </button>
           )}
+          {alerts.length >= SHOWN_MAX && <p class="muted">{t("alerts.end", { n: count(SHOWN_MAX, lang.value) })}</p>}
         </>
       )}
     </>

@@ -9,7 +9,7 @@ import type { AgentLive, Figures } from "../lib/types";
 import { paths } from "../lib/route";
 import { arrived, queryValue, setQuery } from "../router";
 import type { ShopSource } from "../source";
-import { Choice, Col, Fig, LiveClock, OpenBadges, Pair, Title } from "./parts";
+import { AlertsCut, Choice, Col, Fig, LiveClock, OpenBadges, Pair, Title } from "./parts";
 import { Failure } from "./shell";
 import { Totals } from "./totals";
 
@@ -180,6 +180,7 @@ export function Floor({ from }: { from: ShopSource }) {
               {t("floor.agents")}
             </h2>
             <Tools from={from} sort={sort} shown={shown.value} held={held.value} />
+            <AlertsCut cut={from.alertsCut.value} />
             {shown.value.ids.length === 0 && <p class="empty">{t(shown.value.all === 0 ? "floor.empty" : "floor.none")}</p>}
             <ul class="cards" ref={list} {...hold}>
               {shown.value.ids.map((id) => (

@@ -7,6 +7,7 @@ import { column, type Figure } from "../lib/figures";
 import { clock, count, latency, money, moneyShort, percent, type Lang } from "../lib/format";
 import type { Key } from "../lib/i18n";
 import { SEVERITIES, type Figures, type OpenAlerts, type Severity } from "../lib/types";
+import { HELD_MAX } from "../lib/open_alerts";
 import { cameFromView } from "../router";
 import { every } from "../ticker";
 
@@ -110,6 +111,15 @@ export function OpenBadges({ open }: { open: OpenAlerts | undefined }) {
       ))}
     </span>
   );
+}
+
+/** Says that milder alerts are left out. */
+export function AlertsCut({ cut }: { cut: boolean }) {
+  return cut ? (
+    <p class="muted" data-cut="alerts" role="status">
+      {t("alerts.cut", { n: count(HELD_MAX, lang.value) })}
+    </p>
+  ) : null;
 }
 
 /** A labelled choice. */

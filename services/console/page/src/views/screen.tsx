@@ -4,21 +4,24 @@ import { useComputed } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import { lang, source, t, tr } from "../app_state";
-import { curveData, MINUTE_MS } from "../lib/curve";
-import { averageReply, column, conversion, replyRate } from "../lib/figures";
-import { count, hourMinute, moneyShort } from "../lib/format";
-import { severityRank } from "../lib/rank";
-import type { Alert, ShopLive } from "../lib/types";
+import { curveData } from "../lib/curve";
+import { averageReply, column, conversion, MINUTE_MS, replyRate } from "../lib/figures";
+import { count, hourMinute, moneyShort, type Lang } from "../lib/format";
+import { worstFirst } from "../lib/open_alerts";
+import type { ShopLive } from "../lib/types";
 import { valueText } from "../lib/words";
 import { paths } from "../lib/route";
 import type { ShopSource } from "../source";
 import { Chart } from "./chart";
-import { Col, Fig, LiveClock, SeverityBadge, Title } from "./parts";
+import { AlertsCut, Col, Fig, LiveClock, SeverityBadge, Title } from "./parts";
 import { Banner, Failure, Status } from "./shell";
 import { todays } from "./floor";
 
 /** Hours of curves that are asked for. */
 export const SCREEN_HOURS = 24;
+
+/** Fen of a yuan, in which money is drawn. */
+const FEN = 100;
 
 /** As many rows as the wall has room for. */
 const ranks = (height: number) => Math.min(15, Math.max(5, Math.floor((height - 330) / 47)));
@@ -39,34 +42,34 @@ function Curves({ from, shop }: { from: ShopSource; shop: ShopLive }) {
   const curves = from.curves.value;
   const offset = shop.utc_offset_minutes;
   const data = useMemo(() => curveData(curves, shop.at, offset), [curves, minute, offset]);
-  const aligned = useMemo(() => [data.inquiries, data.orders, data.yuan].map((values) => [data.x, values] as uPlot.AlignedData), [data]);
+  const aligned = useMemo(() => [data.inquiries, data.orders, data.fen.map((fen) => fen / FEN)].map((values) => [data.x, values] as uPlot.AlignedData), [data]);
   const height = Math.max(110, Math.round((useHeight() - 430) / 3));
   const present = lang.value;
   const short = (value: number) => (present === "zh" && value >= 10_000 ? `${value / 10_000}万` : value >= 10_000 ? `${value / 1_000}K` : count(value, present));
   // The minute that is running is not complete; the last full one is what is said.
-  const latest = (values: number[], text: (value: number) => string) => text(values[values.length - 2] ?? 0);
+  const latest = (values: number[], text: (value: number, lang: Lang) => string) => t("screen.latest", { value: text(values[values.length - 2] ?? 0, present) });
   const charts = [
-    { label: t("screen.curve.inquiries"), colour: "c1", text: (value: number) => count(value, present), values: data.inquiries },
-    { label: t("screen.curve.orders"), colour: "c2", text: (value: number) => count(value, present), values: data.orders },
-    { label: t("screen.curve.amount"), colour: "c3", text: (value: number) => moneyShort(Math.round(value * 100), present), values: data.yuan },
+    { name: "consulting_buyers", label: t("screen.curve.inquiries"), colour: "c1", text: count, values: data.inquiries, unit: 1 },
+    { name: "orders_paid", label: t("screen.curve.orders"), colour: "c2", text: count, values: data.orders, unit: 1 },
+    { name: "gross_fen", label: t("screen.curve.amount"), colour: "c3", text: moneyShort, values: data.fen, unit: FEN },
   ];
   return (
     <div class="curves">
       {charts.map((chart, i) => (
-        <figure key={i}>
+        <figure key={i} data-curve={chart.name} data-from={data.from ?? ""} data-minutes={chart.values.join()}>
           <figcaption>
-            {chart.label} <strong>{t("screen.latest", { value: latest(chart.values, chart.text) })}</strong>
+            {chart.label} <strong>{latest(chart.values, chart.text)}</strong>
           </figcaption>
           <Chart
             dark
             legend={false}
-            label={`${chart.label}: ${t("screen.latest", { value: latest(chart.values, chart.text) })}`}
+            label={`${chart.label}: ${latest(chart.values, chart.text)}`}
             height={height}
             data={aligned[i]!}
             time
             x={(value) => hourMinute(value * 1_000, 0)}
             left={short}
-            series={[{ label: chart.label, colour: chart.colour, kind: "area", text: (value) => (value === null ? "–" : chart.text(value)) }]}
+            series={[{ label: chart.label, colour: chart.colour, kind: "area", text: (value) => chart.text(value === null ? null : Math.round(value * chart.unit), present) }]}
           />
         </figure>
       ))}
@@ -120,10 +123,6 @@ function Ranking({ from, day }: { from: ShopSource; day: string }) {
   );
 }
 
-function worstFirst(a: Alert, b: Alert): number {
-  return severityRank(b.severity) - severityRank(a.severity) || a.onset - b.onset;
-}
-
 function OpenAlerts({ from, offset }: { from: ShopSource; offset: number }) {
   const alerts = [...from.alerts.value.values()].sort(worstFirst);
   const speech = { t: tr.value, lang: lang.value, offset };
@@ -146,6 +145,7 @@ function OpenAlerts({ from, offset }: { from: ShopSource; offset: number }) {
         ))}
       </ul>
       {alerts.length > room && <p class="muted">{t("screen.more", { n: alerts.length - room })}</p>}
+      <AlertsCut cut={from.alertsCut.value} />
     </section>
   );
 }

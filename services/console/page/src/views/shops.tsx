@@ -6,7 +6,7 @@ import { averageReply, replyRate } from "../lib/figures";
 import { worst } from "../lib/rank";
 import { paths } from "../lib/route";
 import { arrived, navigate } from "../router";
-import { PollSource } from "../source";
+import { PollSource } from "../poll_source";
 import { Col, Fig, OpenBadges, Pair, Title } from "./parts";
 import { Failure, shopIds } from "./shell";
 
