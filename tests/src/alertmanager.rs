@@ -1,6 +1,7 @@
 //! A real Prometheus Alertmanager: Debian's package.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::{Context, Launch, Port, Process, Result, debian, ensure, guard, http, wait_until};
 
+const TEMPLATES: &str = "/usr/share/prometheus/alertmanager";
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// An Alertmanager on a loopback port of its own.
@@ -48,11 +50,15 @@ impl Alertmanager {
     /// When it is running, or does not answer in time.
     pub fn start_again(&mut self) -> Result {
         ensure!(self.process.is_none(), "Alertmanager is running already");
-        let program = debian::program("prometheus-alertmanager", "usr/bin/prometheus-alertmanager")?;
+        let (program, place) = self.program()?;
+        let at = |name: &str| self.dir.path().join(name).display().to_string();
         let mut process = Launch::new("alertmanager", program, self.dir.path())
-            .args(["--config.file=alertmanager.yml", "--storage.path=data", "--cluster.listen-address="])
+            .arg(format!("--config.file={}", at("alertmanager.yml")))
+            .arg(format!("--storage.path={}", at("data")))
+            // Else it forgets at a crash whom it told of what within the last quarter of an hour.
+            .args(["--data.maintenance-interval=1s", "--cluster.listen-address="])
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port.number()))
-            .working_dir(self.dir.path())
+            .working_dir(&place)
             .spawn()?;
         let ready = format!("{}/-/ready", self.url());
         wait_until("Alertmanager to be ready", START_LIMIT, || {
@@ -65,6 +71,34 @@ impl Alertmanager {
         Ok(())
     }
 
+    /// The program, and where it is to run. Debian's build has the absolute place of its templates in it, which is there only where the package
+    /// is installed; from the cache it gets one of the same length that means where it runs.
+    fn program(&self) -> Result<(PathBuf, PathBuf)> {
+        let program = debian::program("prometheus-alertmanager", "usr/bin/prometheus-alertmanager")?;
+        if Path::new(TEMPLATES).is_dir() {
+            return Ok((program, self.dir.path().to_owned()));
+        }
+        let files = program.ancestors().nth(3).context("the package has no root")?;
+        let place = files.join(TEMPLATES.trim_start_matches('/'));
+        let ours = self.dir.path().join("alertmanager");
+        if !ours.exists() {
+            let mut bytes = fs::read(&program)?;
+            let here = format!(".{}", "/".repeat(TEMPLATES.len() - 1));
+            let mut from = 0;
+            while let Some(at) = bytes
+                .get(from..)
+                .and_then(|rest| rest.windows(here.len()).position(|w| w == TEMPLATES.as_bytes()))
+            {
+                from += at + here.len();
+                bytes[from - here.len()..from].copy_from_slice(here.as_bytes());
+            }
+            ensure!(from > 0, "{} does not name {TEMPLATES}", program.display());
+            fs::copy(&program, &ours)?;
+            fs::write(&ours, bytes)?;
+        }
+        Ok((ours, place))
+    }
+
     /// Kills it, as a crash would.
     ///
     /// # Errors
@@ -72,6 +106,25 @@ impl Alertmanager {
     /// When it is not running.
     pub fn kill(&mut self) -> Result {
         self.process.take().context("Alertmanager is not running")?.kill()
+    }
+
+    /// Waits until it has written down whom it told of what until now.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn wait_until_written(&self) -> Result {
+        let file = self.dir.path().join("data/nflog");
+        // The first that is new may have been begun before.
+        for _ in 0..2 {
+            let before = fs::metadata(&file).and_then(|m| m.modified()).ok();
+            wait_until("Alertmanager to write down what it told", START_LIMIT, || {
+                let now = fs::metadata(&file).and_then(|m| m.modified()).ok();
+                ensure!(now > before, "{now:?}");
+                Ok(Some(()))
+            })?;
+        }
+        Ok(())
     }
 
     /// What receivers' configuration names.

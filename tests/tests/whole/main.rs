@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod alerter;
+mod alerter_api;
 mod alerter_robots;
 mod alerter_support;
 mod bad_input;
