@@ -12,6 +12,8 @@ use crate::support::{INPUTS, LONG, Role, SOON, Topics, query, text};
 
 const SHOP: &str = "s1";
 const DAY: &str = "2025-11-11";
+/// Whose page is looked at.
+const AGENT: &str = "a1";
 
 /// What is of the moment only.
 const PASSING: [&str; 3] = ["waiting.", "oldest_since", "open_alerts."];
@@ -150,6 +152,9 @@ fn page(scene: &Scene, scripts: &Path, console: &Role) -> Result<Value> {
             &console.url,
             "--shop",
             SHOP,
+            "--agent",
+            AGENT,
+            "--screen",
             "--chromium",
             text(&chromium(scene)?)?,
         ])
@@ -158,42 +163,103 @@ fn page(scene: &Scene, scripts: &Path, console: &Role) -> Result<Value> {
     Ok(serde_json::from_str(&shown.stdout)?)
 }
 
-/// Every lasting figure that the page showed against the current rows of the day.
+/// Every lasting figure that the pages showed against the tables.
 fn compare(scene: &Scene, output: &Path, shown: &Value) -> Result {
     let agents = shown["agents"].as_object().context("no agents on the page")?;
     ensure!(agents.len() == 4, "{} agents on the page", agents.len());
-    let mut compared = 0;
-    for (agent, of) in agents
+    let ranking = shown["screen"]["ranking"].as_array().context("no ranking on the screen")?;
+    ensure!(!ranking.is_empty(), "nobody is ranked");
+    let scopes = agents
         .iter()
         .map(|(id, of)| (Some(id.as_str()), of))
-        .chain([(None, &shown["totals"])])
-    {
-        let figures = of["figures"].as_object().context("no figures on the page")?;
-        let mut expected: BTreeMap<String, String> = BTreeMap::new();
-        for (name, raw) in figures.iter().filter(|(name, _)| !PASSING.iter().any(|p| name.starts_with(p))) {
-            let raw = raw.as_str().map_or_else(|| raw.to_string(), str::to_owned);
-            for (column, value) in name.split('/').zip(raw.split('/')).filter(|(column, _)| !PASSING.contains(column)) {
-                expected.insert(column.to_owned(), value.to_owned());
-            }
-        }
-        let found = row(scene, output, agent, &expected.keys().map(String::as_str).collect::<Vec<_>>())?;
-        for ((column, value), found) in expected.iter().zip(found) {
-            // Nothing was shown where there is nothing: no reply, no percentile.
-            let found = found.unwrap_or_default();
-            ensure!(
-                *value == found || (value == "0" && found.is_empty()),
-                "{agent:?} {column}: page {value}, table {found}"
-            );
-            compared += 1;
+        .chain([(None, &shown["totals"]), (Some(AGENT), &shown["agent"]), (None, &shown["screen"])])
+        .chain(ranking.iter().map(|of| (of["agent"].as_str(), of)));
+    let mut compared = 0;
+    for (agent, of) in scopes {
+        compared += same_figures(scene, output, agent, "grain = 'day'", of)?;
+    }
+    let hours = shown["agent"]["hours"].as_object().context("no hours of the agent")?;
+    ensure!(!hours.is_empty(), "the agent has no hours");
+    for (start, of) in hours {
+        let window = format!("grain = 'hour' AND epoch_ms(window_start) = {start}");
+        compared += same_figures(scene, output, Some(AGENT), &window, of)?;
+    }
+    println!("{compared} figures of the pages are those of the tables");
+    ensure!(compared >= 100, "only {compared} figures were compared");
+
+    let tables = output.display();
+    let strings =
+        |value: &Value, line: &dyn Fn(&Value) -> String| -> BTreeSet<String> { value.as_array().into_iter().flatten().map(line).collect() };
+    let orders = format!(
+        "SELECT order_id FROM (SELECT * FROM read_parquet('{tables}/orders/dt={DAY}/*.parquet') WHERE shop_id = '{SHOP}' \
+         QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY log_offset DESC, log_index DESC) = 1) WHERE agent_id = '{AGENT}'"
+    );
+    same_set(
+        "credited orders",
+        &strings(&shown["agent"]["orders"], &|id| id.as_str().unwrap_or_default().to_owned()),
+        &column(scene, &orders)?,
+    )?;
+    let missed = format!(
+        "SELECT concat(buyer_key, ' ', epoch_ms(t0)) FROM read_parquet('{tables}/reply_rounds/dt={DAY}/*.parquet') \
+         WHERE shop_id = '{SHOP}' AND agent_id = '{AGENT}' AND (outcome <> 'replied' OR epoch_ms(ended_at) - epoch_ms(a0) > 180000)"
+    );
+    same_set(
+        "missed rounds",
+        &strings(&shown["agent"]["missed"], &|m| {
+            format!("{} {}", m["buyer"].as_str().unwrap_or_default(), m["t0"])
+        }),
+        &column(scene, &missed)?,
+    )
+}
+
+/// Compares the lasting figures of a scope with its current row; how many there are.
+fn same_figures(scene: &Scene, output: &Path, agent: Option<&str>, window: &str, of: &Value) -> Result<usize> {
+    let figures = of["figures"].as_object().context("no figures on the page")?;
+    let mut expected: BTreeMap<String, String> = BTreeMap::new();
+    for (name, raw) in figures.iter().filter(|(name, _)| !PASSING.iter().any(|p| name.starts_with(p))) {
+        let raw = raw.as_str().map_or_else(|| raw.to_string(), str::to_owned);
+        for (column, value) in name.split('/').zip(raw.split('/')) {
+            expected.insert(column.to_owned(), value.to_owned());
         }
     }
-    println!("{compared} figures of the page are those of the tables");
-    ensure!(compared >= 5 * 8, "only {compared} figures were compared");
+    let found = row(
+        scene,
+        output,
+        agent,
+        window,
+        &expected.keys().map(String::as_str).collect::<Vec<_>>(),
+    )?;
+    for ((column, value), found) in expected.iter().zip(found) {
+        // Nothing was shown where there is nothing: no reply, no percentile.
+        let found = found.unwrap_or_default();
+        ensure!(
+            *value == found || (value == "0" && found.is_empty()) || (value.is_empty() && found == "0"),
+            "{agent:?} {window} {column}: page {value}, table {found}"
+        );
+    }
+    Ok(expected.len())
+}
+
+fn same_set(what: &str, page: &BTreeSet<String>, table: &BTreeSet<String>) -> Result {
+    ensure!(!table.is_empty(), "no {what} in the tables");
+    let differences: Vec<_> = page.symmetric_difference(table).take(5).collect();
+    ensure!(
+        differences.is_empty(),
+        "{what}: {} on the page, {} in the table, differing {differences:?}",
+        page.len(),
+        table.len()
+    );
+    println!("{} {what} of the page are those of the table", page.len());
     Ok(())
 }
 
-/// Columns of the current row of the day of an agent, or of the shop.
-fn row(scene: &Scene, output: &Path, agent: Option<&str>, columns: &[&str]) -> Result<Vec<Option<String>>> {
+/// The first column of a query.
+fn column(scene: &Scene, sql: &str) -> Result<BTreeSet<String>> {
+    Ok(query(scene, sql)?.into_iter().filter_map(|row| row.into_iter().next()?).collect())
+}
+
+/// Columns of the current row of a window of an agent, or of the shop.
+fn row(scene: &Scene, output: &Path, agent: Option<&str>, window: &str, columns: &[&str]) -> Result<Vec<Option<String>>> {
     let (table, who) = match agent {
         Some(agent) => ("agent_windows", format!("AND agent_id = '{agent}'")),
         None => ("shop_windows", String::new()),
@@ -204,9 +270,12 @@ fn row(scene: &Scene, output: &Path, agent: Option<&str>, columns: &[&str]) -> R
         .collect::<Vec<_>>()
         .join(", ");
     let sql = format!(
-        "SELECT {list} FROM read_parquet('{}/{table}/dt={DAY}/*.parquet') WHERE grain = 'day' AND shop_id = '{SHOP}' {who} \
+        "SELECT {list} FROM read_parquet('{}/{table}/dt={DAY}/*.parquet') WHERE {window} AND shop_id = '{SHOP}' {who} \
          ORDER BY log_offset DESC, log_index DESC LIMIT 1",
         output.display()
     );
-    query(scene, &sql)?.into_iter().next().context(format!("no row of {agent:?}"))
+    query(scene, &sql)?
+        .into_iter()
+        .next()
+        .context(format!("no row of {agent:?} where {window}"))
 }
