@@ -88,6 +88,9 @@ impl<'s> Topics<'s> {
         again
             .settings
             .push(format!("kafka.group_prefix={}{}", self.scene.prefix(), again.tag));
+        // States of their own too: who goes on from another's says nothing of what lies before.
+        let checkpoints = self.scene.path(&format!("checkpoints{}", again.tag));
+        again.settings.push(format!("checkpoint.url={}", checkpoints.display()));
         for topic in OUTPUTS {
             again.settings.push(format!("topics.{topic}={}", again.topic(topic)));
         }
