@@ -102,32 +102,6 @@ export async function openAlertsEqualTheApi(bench) {
   await openAlertsAgree(bench, await bench.at(bench.floor));
 }
 
-/** The answer with the agents, which comes after the one with the alerts, is held back until an alert has come and another has gone. */
-export async function alertsHeardWhileThePageAsksAreKept(bench) {
-  const page = await bench.page();
-  const ids = async () => new Set((await (await page.request.get(openAlertsPath(bench))).json()).alerts.map((alert) => alert.alert_id));
-  let [come, gone] = [0, 0];
-  let asked = 0;
-  await page.route("**/api/shops/*/agents", async (route) => {
-    if (asked++ > 0) return route.continue();
-    const before = await ids();
-    // Less than the page waits for an answer.
-    const end = Date.now() + 12_000;
-    while (Date.now() < end && (come === 0 || gone === 0)) {
-      await new Promise((resolve) => setTimeout(resolve, 250));
-      const now = await ids();
-      come = [...now].filter((id) => !before.has(id)).length;
-      gone = [...before].filter((id) => !now.has(id)).length;
-    }
-    return route.continue();
-  });
-  await page.goto(bench.floor);
-  await live(page);
-  ensure(asked === 1 && come + gone > 0, `nothing happened while the page asked ${asked} times`);
-  await openAlertsAgree(bench, page);
-  return `${come} alerts came and ${gone} went meanwhile`;
-}
-
 /** More open alerts than the page holds, made out of one: the worst are kept, and the page says that others are not. */
 export async function tooManyAlertsAreSaid(bench) {
   const [mild, bad, held] = [4_000, 1_200, 3_000];

@@ -32,7 +32,6 @@ const checks = [
   floor.figuresOfAgentsEqualTheApi,
   floor.totalsEqualTheApi,
   floor.openAlertsEqualTheApi,
-  floor.alertsHeardWhileThePageAsksAreKept,
   floor.tooManyAlertsAreSaid,
   floor.sortedByWhoNeedsHelp,
   floor.orderHoldsUnderThePointer,

@@ -4,7 +4,6 @@
 
 mod alerter;
 mod alerter_api;
-mod alerter_kills;
 mod alerter_robots;
 mod alerter_support;
 mod bad_input;
