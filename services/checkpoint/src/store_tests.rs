@@ -21,8 +21,15 @@ async fn a_directory_keeps_the_newest_of_each_partition() {
     let root = dir.path().join("made/here");
     let store = Store::open(&config(root.to_str().unwrap(), 3)).unwrap();
     assert_eq!(store.list("log", 0).await.unwrap(), []);
-    for offset in [7, 1_000_000_000_000, 9, 30, 100] {
+    let begun = std::time::SystemTime::now() - std::time::Duration::from_secs(1_000);
+    for (n, offset) in (0..).zip([7, 1_000_000_000_000, 9, 30, 100]) {
         store.put("log", 0, offset, offset.to_string().into_bytes()).await.unwrap();
+        // Some file systems tell times apart by milliseconds only.
+        let file = std::fs::File::options()
+            .append(true)
+            .open(root.join(format!("log/0/{offset:019}.ckpt")))
+            .unwrap();
+        file.set_modified(begun + std::time::Duration::from_secs(n)).unwrap();
     }
     store.put("log", 1, 5, b"other".to_vec()).await.unwrap();
     // What was written first goes first, whatever its offset.
