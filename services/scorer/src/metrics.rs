@@ -19,6 +19,7 @@ pub struct ScorerMetrics {
     pub(crate) restoring: IntGaugeVec,
     pub(crate) refused: IntGaugeVec,
     events: IntCounterVec,
+    evaluations: IntCounter,
     pub(crate) frames: IntCounter,
     pub(crate) rows: IntCounter,
     pub(crate) alerts: IntCounterVec,
@@ -70,6 +71,10 @@ impl ScorerMetrics {
                 "Events of the shop log, by what was decided about them.",
                 &["outcome"],
             )?,
+            evaluations: metrics.counter(
+                "scorer_alert_evaluations_total",
+                "Times that the alert rules of an agent or a shop were evaluated.",
+            )?,
             frames: metrics.counter("scorer_frames_total", "Frames folded, ticks included.")?,
             rows: metrics.counter("scorer_rows_total", "Rows written to the results.")?,
             alerts: metrics.counter_vec(
@@ -118,6 +123,7 @@ impl ScorerMetrics {
         for (outcome, n) in outcomes {
             self.events.with_label_values(&[outcome]).inc_by(n);
         }
+        self.evaluations.inc_by(counts.evaluations);
     }
 
     pub(crate) fn show(&self, partition: i32, fold: &Fold, caught_up: bool) {

@@ -405,5 +405,6 @@ impl Counts {
         self.raised += other.raised;
         self.repeated += other.repeated;
         self.gaps += other.gaps;
+        self.evaluations += other.evaluations;
     }
 }

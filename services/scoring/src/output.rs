@@ -46,6 +46,9 @@ pub struct Counts {
     pub repeated: u64,
     /// Ranges of frames that were not applied because something before them is missing.
     pub gaps: u64,
+    /// Times that the alert rules of a scope were evaluated.
+    #[serde(default)]
+    pub evaluations: u64,
 }
 
 impl Counts {
@@ -59,6 +62,7 @@ impl Counts {
             raised: self.raised - earlier.raised,
             repeated: self.repeated - earlier.repeated,
             gaps: self.gaps - earlier.gaps,
+            evaluations: self.evaluations - earlier.evaluations,
         }
     }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { AlertQuery } from "../src/lib/api";
-import { AlertBook, openAlerts } from "../src/lib/open_alerts";
+import { AlertBook, openAlerts, worstOpen } from "../src/lib/open_alerts";
 import { severityRank } from "../src/lib/rank";
 import { SEVERITIES, type Alert, type Severity } from "../src/lib/types";
 
@@ -107,5 +107,18 @@ describe("all open alerts", () => {
     assert.equal(alerts.filter((a) => severityRank(a.severity) === 3).length, 1_500);
     const exact = await openAlerts(served(all), {}, 5_500);
     assert.deepEqual([exact.alerts.length, exact.isCut], [5_500, false]);
+  });
+
+  it("are those of the severity asked for", async () => {
+    const asked: AlertQuery[] = [];
+    const { alerts } = await openAlerts(served(many(6_000), asked), { severity: "major" });
+    assert.ok(alerts.length === 2_000 && alerts.every((a) => a.severity === "major") && asked.every((q) => q.severity === "major"));
+  });
+
+  it("are shown worst first, although the worst is the oldest of many", async () => {
+    const all = [alert("worst", "critical", 1), ...Array.from({ length: 300 }, (_, i) => alert(`w${i}`, "warning", 10 + i))];
+    const shown = await worstOpen(served(all), {}, 100);
+    assert.deepEqual([shown.length, shown[0]!.alert_id, shown[1]!.alert_id], [100, "worst", "w0"]);
+    assert.equal((await worstOpen(served(all.slice(0, 50)), {}, 100)).length, 50);
   });
 });

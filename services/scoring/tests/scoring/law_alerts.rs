@@ -3,11 +3,13 @@
 
 use crate::generate::{cases, delays, items, send};
 use crate::kit::{Cutting, Delivery, Item, Reader, frames, in_step};
+use crate::story::{at, play};
 use peakdesk_model::alert::{AlertRow, Rule, TransitionKind};
 use peakdesk_model::time::{DAY_MS, MINUTE_MS};
 use peakdesk_scoring::policy::{Constants, Policies, Policy};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// A policy under which little is enough: with few events every rule has something to say.
 fn touchy(extra: &str) -> Policies {
@@ -205,4 +207,41 @@ fn a_shop_has_its_own_thresholds() {
         assert_ne!(of(&touchy, true), of(&mixed, true), "its own thresholds make no difference");
     }
     assert!(own_rows > 0 && other_rows > 0, "{own_rows} and {other_rows} rows");
+}
+
+/// How often rules are evaluated until 13:00 for a shop in which all agents but one have been at rest since 10:01, and how often in
+/// the hour after that.
+fn evaluations(agents: usize, with_a_wait: bool) -> (u64, u64) {
+    let mut script = String::new();
+    for n in 0..agents {
+        writeln!(script, "10:00 B{n} > A{n}").unwrap();
+    }
+    for n in 0..agents {
+        writeln!(script, "10:00:20 A{n} : B{n}").unwrap();
+    }
+    if with_a_wait {
+        script.push_str("12:30 Bob > A0\n12:41 A0 : Bob\n");
+    }
+    let mut reader = play(&script, Policy::default());
+    let mut until = |time: &str| {
+        while reader.fold.now() < at(time) {
+            let minute = reader.fold.now().div_euclid(MINUTE_MS) + 1;
+            reader.tick(minute * MINUTE_MS);
+        }
+        reader.fold.counts().evaluations
+    };
+    let begun = until("13:00");
+    (begun, until("14:00") - begun)
+}
+
+#[test]
+fn who_is_at_rest_costs_nothing() {
+    let cost = |agents| {
+        let ((plain, idle), (with, _)) = (evaluations(agents, false), evaluations(agents, true));
+        (with - plain, idle)
+    };
+    let (few, many) = (cost(2), cost(300));
+    assert!(few.0 > 0, "a wait was never evaluated");
+    assert_eq!(few.0, many.0, "a wait costs more where many are at rest");
+    assert_eq!((few.1, many.1), (0, 0), "evaluations while all were at rest");
 }

@@ -14,5 +14,6 @@ mod kit;
 mod law_alerts;
 mod law_frames;
 mod law_history;
+mod law_live;
 mod law_set;
 mod story;

@@ -27,14 +27,15 @@ export interface Snapshot {
   isCut: boolean;
 }
 
-/** All open alerts of a question (shop, agent), or the worst `most` of them, in as many answers as that takes. */
+/** All open alerts of a question (shop, agent, rule, severity), or the worst `most` of them, in as many answers as that takes. */
 export async function openAlerts(ask: (query: AlertQuery) => Promise<{ alerts: Alert[]; next: string | null }>, of: AlertQuery, most = HELD_MAX): Promise<Snapshot> {
   const query: AlertQuery = { ...of, state: "open", limit: ANSWER_MAX };
   const all = await ask(query);
   if (all.next === null && all.alerts.length <= most) return { alerts: all.alerts, isCut: false };
   // Answers are in order of time; one severity after the other, the worst are there before there is no more room.
   const found = new Map<string, Alert>();
-  for (const severity of SEVERITIES) {
+  const severities: readonly string[] = of.severity ? [of.severity] : SEVERITIES;
+  for (const severity of severities) {
     let before: string | null = "";
     do {
       const answer: { alerts: Alert[]; next: string | null } = await ask({ ...query, severity, before });
@@ -46,6 +47,14 @@ export async function openAlerts(ask: (query: AlertQuery) => Promise<{ alerts: A
     } while (before !== null);
   }
   return { alerts: [...found.values()], isCut: false };
+}
+
+/** The `most` open alerts of a question that are worst, worst first. */
+export async function worstOpen(ask: (query: AlertQuery) => Promise<{ alerts: Alert[]; next: string | null }>, of: AlertQuery, most: number): Promise<Alert[]> {
+  const { alerts, next } = await ask({ ...of, state: "open", limit: most });
+  // Answers are in order of time: where there are more, the worst of all need not be among the newest.
+  const open = next === null ? alerts : (await openAlerts(ask, of)).alerts;
+  return open.sort(worstFirst).slice(0, most);
 }
 
 export class AlertBook {

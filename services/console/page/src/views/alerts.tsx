@@ -5,7 +5,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { lang, source, t } from "../app_state";
 import { api, type AlertQuery } from "../lib/api";
 import { count } from "../lib/format";
-import { worstFirst } from "../lib/open_alerts";
+import { worstOpen } from "../lib/open_alerts";
 import { RULES, SEVERITIES, type Alert } from "../lib/types";
 import { arrived, queryValue, setQuery } from "../router";
 import { PollSource } from "../poll_source";
@@ -31,9 +31,9 @@ function wanted(): AlertQuery {
 }
 
 /** Open ones by need; past ones, newest first, as they come. */
-function arranged(alerts: Alert[], state: State): Alert[] {
-  if (state !== "open") return alerts;
-  return [...alerts].sort(worstFirst);
+async function asked(query: AlertQuery, limit: number): Promise<Alert[]> {
+  if (query.state === "open") return worstOpen(api.alerts, query, limit);
+  return (await api.alerts({ ...query, limit })).alerts;
 }
 
 /** Asks for what the filters say, as long as the view is there; the filters may change meanwhile. */
@@ -43,7 +43,7 @@ function useAlerts(filters: string) {
   const from = useMemo(() => {
     const query = JSON.parse(filters) as AlertQuery;
     return new PollSource(async () => {
-      list.value = arranged((await api.alerts({ ...query, limit: limit.peek() })).alerts, query.state ?? "open");
+      list.value = await asked(query, limit.peek());
     }, POLL_MS);
   }, [filters]);
   useEffect(() => {
