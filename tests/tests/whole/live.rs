@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use peakdesk_tests::{Context, Kafka, Result, Scene, ensure, http, scene, wait_until};
-use serde_json::Value;
+use peakdesk_tests::{Context, Kafka, Message, Result, Scene, ensure, http, scene, wait_until};
+use serde_json::{Value, json};
 
 use crate::page::{chromium, copy_of, node, npm};
 use crate::support::{INPUTS, LONG, Role, SOON, Topics, query, text};
@@ -96,6 +96,41 @@ fn the_page_ends_with_the_figures_of_the_parquet() {
         })?;
         let open = alerts(&console, "open")?;
         ensure!(open.is_empty(), "not resolved at the end: {open:?}");
+        console.terminate()
+    });
+}
+
+/// One buyer writes and nothing else ever happens: the alert comes all the same, gets worse, and is over when nobody may answer any more.
+#[test]
+fn alerts_fire_in_silence() {
+    scene(|scene| {
+        let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/policy.double11.toml");
+        let topics = Topics::new(scene, "json")?.with(format!("policy.file={}", text(&policy)?));
+        topics.create([1, 1, 1], &[])?;
+        let _intake = topics.role("intake", "intake", &["intake.clock_speed=600".to_owned()])?;
+        let _scorer = topics.role("scorer", "scorer", &[])?;
+        let mut console = topics.role("console", "console", &[])?;
+        let now = crate::console_support::wall_ms();
+        let question = json!({"event_id": "m1", "shop_id": SHOP, "buyer_id": "b", "event_time": now, "kind": "BUYER_MESSAGE", "agent_id": AGENT, "text": "在吗"});
+        let message = Message {
+            partition: Some(0),
+            timestamp_ms: Some(now),
+            value: Some(question.to_string().into_bytes()),
+            ..Message::default()
+        };
+        Kafka::shared()?.produce(&scene.name("chat"), &[message])?;
+        let told = wait_until("the alert, and its end", LONG, || {
+            let all = alerts(&console, "all")?;
+            let waiting = all.iter().find(|a| a["rule"] == "buyer_waiting" && a["agent_id"] == AGENT);
+            let kinds: Vec<String> = waiting.map(transitions).unwrap_or_default();
+            ensure!(kinds.iter().any(|t| t.contains(" resolved ")), "{kinds:?}");
+            Ok(Some(kinds))
+        })?;
+        let expected = ["firing warning", "escalated major", "escalated critical", "resolved critical"];
+        ensure!(
+            told.len() == expected.len() && told.iter().zip(expected).all(|(t, e)| t.contains(e)),
+            "{told:?}"
+        );
         console.terminate()
     });
 }
@@ -191,7 +226,19 @@ fn compare(scene: &Scene, output: &Path, shown: &Value) -> Result {
         "SELECT order_id FROM (SELECT * FROM read_parquet('{tables}/orders/dt={DAY}/*.parquet') WHERE shop_id = '{SHOP}' \
          QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY log_offset DESC, log_index DESC) = 1) WHERE agent_id = '{AGENT}'"
     );
-    same_set("credited orders", &credited, &column(scene, &orders)?)
+    same_set("credited orders", &credited, &column(scene, &orders)?)?;
+
+    let missed = shown["agent"]["missed"].as_array().context("no missed rounds of the agent")?;
+    let missed = missed
+        .iter()
+        .map(|m| format!("{} {}", m["buyer"].as_str().unwrap_or_default(), m["t0"]));
+    // Rounds without an answer are closed hours later, when nobody looks at the page any more.
+    let rounds = format!(
+        "SELECT concat(buyer_key, ' ', epoch_ms(t0)) FROM read_parquet('{tables}/reply_rounds/dt={DAY}/*.parquet') \
+         WHERE shop_id = '{SHOP}' AND agent_id = '{AGENT}' \
+         AND (outcome = 'transferred' OR (outcome = 'replied' AND epoch_ms(ended_at) - epoch_ms(a0) > 180000))"
+    );
+    same_set("missed rounds", &missed.collect(), &column(scene, &rounds)?)
 }
 
 /// Compares the lasting figures of a scope with its current row; how many there are.

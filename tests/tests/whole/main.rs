@@ -4,6 +4,7 @@
 
 mod alerter;
 mod alerter_api;
+mod alerter_kills;
 mod alerter_robots;
 mod alerter_support;
 mod bad_input;
