@@ -150,8 +150,12 @@ impl World<'_> {
         let shops: Vec<String> = (0..SHOPS).map(|n| format!("{marker}{n}")).collect();
         let begin: Vec<_> = shops.iter().map(|shop| fires(shop, "a", Severity::Critical)).collect();
         self.endure(moment, &marker, &begin, "firing")?;
-        // What it told it remembers over its death once that is on its disk.
-        self.gate().manager.wait_until_written()?;
+        // What it told it remembers over its death once that is on its disk; one that died before was told again.
+        wait_until("Alertmanager to write down what it told", SOON, || {
+            let unwritten = self.gate().manager.unwritten(&shops)?.join(" ");
+            ensure!(unwritten.is_empty(), "nothing of {unwritten}");
+            Ok(Some(()))
+        })?;
         let end: Vec<_> = shops.iter().map(|shop| resolves(shop, "a", Severity::Critical)).collect();
         self.endure(moment, &marker, &end, "resolved")
     }
