@@ -47,7 +47,6 @@ pub struct Counts {
     /// Ranges of frames that were not applied because something before them is missing.
     pub gaps: u64,
     /// Times that the alert rules of a scope were evaluated.
-    #[serde(default)]
     pub evaluations: u64,
 }
 

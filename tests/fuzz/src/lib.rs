@@ -9,10 +9,12 @@
 //! | `results` | a message of results or alerts; likewise | error or rows |
 //! | `config` | a configuration file | error or configuration |
 //! | `policy` | a policy file | error or policy |
+//! | `checkpoint` | a checkpoint's file; likewise, and as a body in a file that is right | error or state |
 //!
-//! For all: no panic, and no more than [`limit`] bytes allocated in sum, what was freed again included. A target for checkpoints belongs
-//! here once there are any.
+//! For all: no panic, and no more than [`limit`] bytes allocated in sum, what was freed again included; of a compressed body, as many
+//! as its plain form may. Checkpoints are our own and have a checksum, so what counts is that damage is an error.
 
+use peakdesk_checkpoint::form::{self, Head};
 use peakdesk_intake::decode::{Edge, Format, SourceRecord};
 use peakdesk_intake::loose::Loose;
 use peakdesk_intake::registry::Schemas;
@@ -23,11 +25,14 @@ use peakdesk_model::position::{LogPosition, SourcePartition, SourcePosition};
 use peakdesk_model::results;
 use peakdesk_runtime::config::Config;
 use peakdesk_runtime::layers::Sources;
+use peakdesk_scoring::fold::Fold;
 use peakdesk_scoring::policy::{Constants, Policy};
+use peakdesk_scoring::snapshot::STATE_VERSION;
+use serde::ser::{Serialize, SerializeTuple, Serializer};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::sync::{Arc, OnceLock};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -36,13 +41,14 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("avro_edge", avro_edge),
     ("json_edge", json_edge),
     ("frame", frame),
     ("results", results),
     ("config", config),
     ("policy", policy),
+    ("checkpoint", checkpoint),
 ];
 
 /// A foreign writer's schema, with everything that Avro has: lists of nothing, recursion, unions of many kinds.
@@ -175,4 +181,39 @@ pub fn policy(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let constants = Constants::default();
     bounded(input.len(), || drop(Policy::parse(text, &constants)));
+}
+
+/// Bytes that are their own stored form.
+struct Plain<'a>(&'a [u8]);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.0.len())?;
+        self.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+        tuple.end()
+    }
+}
+
+/// The head of a checkpoint whose body is read.
+pub fn checkpoint_head() -> Head {
+    Head {
+        state_version: STATE_VERSION,
+        topic: "log".to_owned(),
+        partition: 0,
+        offset: 1,
+        last_message: 0,
+        taken_at_ms: CLOCK_MS,
+    }
+}
+
+/// The input is a checkpoint, as it is and with its checksum made right; and the plain body of one.
+pub fn checkpoint(input: &[u8]) {
+    let checked = input.split_last_chunk::<16>().map_or(input, |(body, _)| body);
+    let sealed = [checked, &xxh3_128(checked).to_le_bytes()].concat();
+    for bytes in [input, &sealed] {
+        drop(form::decode::<Fold>(bytes, STATE_VERSION));
+    }
+    let file = form::encode(&checkpoint_head(), &Plain(input)).expect("bytes have a stored form");
+    // Decompressing takes a window of its own, of some megabytes.
+    bounded(input.len() + (1 << 18), || drop(form::decode::<Fold>(&file, STATE_VERSION)));
 }

@@ -23,6 +23,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         "avro_edge" => avro(),
         "json_edge" => json(),
         "frame" | "results" => envelopes(target),
+        "checkpoint" => states(),
         _ => toml(),
     };
     all.into_iter().map(|(what, input)| (what.to_owned(), input)).collect()
@@ -147,4 +148,18 @@ fn envelopes(target: &str) -> Vec<(&'static str, Vec<u8>)> {
         }
     }
     bombs
+}
+
+/// Lists of a state that claim to be long: at its beginning, and after every prefix of a real one.
+fn states() -> Vec<(&'static str, Vec<u8>)> {
+    let claim = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    let real = fs::read(crate::corpus("checkpoint").join("seed-state")).unwrap();
+    let mut all = vec![("a claim", claim.to_vec()), ("claims", claim.repeat(100))];
+    let step = (real.len() / 500).max(1);
+    all.extend(
+        (0..real.len())
+            .step_by(step)
+            .map(|n| ("a claim within a state", [&real[..n], &claim].concat())),
+    );
+    all
 }

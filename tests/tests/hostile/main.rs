@@ -8,7 +8,6 @@
 mod targets;
 
 mod bombs;
-mod seeds;
 
 use std::fs;
 use std::panic;

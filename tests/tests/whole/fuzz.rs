@@ -23,7 +23,7 @@ const SECONDS_EACH: u32 = 10;
 const RUN_LIMIT: Duration = Duration::from_secs(240);
 /// What a target may take beside the corpus, the sanitizer included.
 const MEMORY_MB_MAX: u32 = 2_048;
-const TARGETS: [&str; 6] = ["avro_edge", "json_edge", "frame", "results", "config", "policy"];
+const TARGETS: [&str; 7] = ["avro_edge", "json_edge", "frame", "results", "config", "policy", "checkpoint"];
 
 fn tests_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -40,7 +40,7 @@ fn tool() -> Result<PathBuf> {
         let outcome = install.run(BUILD_LIMIT)?.success();
         outcome
             .map(|_| ())
-            .context("cargo-fuzz cannot be had; the machine must reach crates.io once")
+            .context("cargo-fuzz cannot be had; the machine must reach the registry of crates once")
     })?;
     Ok(entry.join("bin").join(TOOL))
 }

@@ -1,10 +1,18 @@
 //! The beginnings of the fuzzer's corpus, out of what the simulator writes and the fold says of it.
 //!
-//! Made anew with `cargo test --workspace --test hostile -- --ignored seeds`, when a form has changed. Files that the fuzzer found and that
+//! Made anew with `cargo run --package peakdesk-tests --example fuzz_seeds`, when a form has changed. Files that the fuzzer found and that
 //! are kept for it have other names, and stay.
 
-use std::fs;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../fuzz/src/lib.rs"]
+#[allow(dead_code)]
+mod targets;
+
+use std::fs;
+use std::path::Path;
+
+use peakdesk_checkpoint::form;
 use peakdesk_intake::decode::{Format, SourceRecord};
 use peakdesk_intake::loose::Loose;
 use peakdesk_intake::router::{Router, Source};
@@ -18,13 +26,11 @@ use peakdesk_scoring::output::Output;
 use peakdesk_scoring::policy::{Constants, Policies, Policy};
 use peakdesk_simulator::{Encoder, Generator, SchemaIds, SimConfig, SimRecord};
 
-use crate::targets;
-
 /// Files per target and kind.
 const EACH: usize = 12;
 
 fn keep(target: &str, name: &str, bytes: &[u8]) {
-    let dir = crate::corpus(target);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join(format!("seed-{name}")), bytes).unwrap();
 }
@@ -42,9 +48,7 @@ fn records() -> Vec<SimRecord> {
     Generator::new(&config).unwrap().collect()
 }
 
-#[test]
-#[ignore = "writes into the source tree"]
-fn seeds() {
+fn main() {
     let records = records();
     for (target, format) in [
         ("avro_edge", peakdesk_simulator::Format::Avro),
@@ -69,8 +73,8 @@ fn seeds() {
     }
     messages(&records);
     for (name, text) in [
-        ("default", include_str!("../../../schemas/policy.default.toml")),
-        ("double11", include_str!("../../../schemas/policy.double11.toml")),
+        ("default", include_str!("../../schemas/policy.default.toml")),
+        ("double11", include_str!("../../schemas/policy.double11.toml")),
     ] {
         keep("policy", name, text.as_bytes());
         pieces("policy", name, text);
@@ -156,5 +160,21 @@ fn messages(records: &[SimRecord]) {
             kept += 1;
         }
         offset += 1;
+        if n == 300 {
+            checkpoints(&fold);
+        }
     }
+}
+
+/// The state after a few frames: its plain form, and a whole file.
+fn checkpoints(fold: &Fold) {
+    keep("checkpoint", "state", &postcard::to_stdvec(fold).unwrap());
+    keep(
+        "checkpoint",
+        "state-empty",
+        &postcard::to_stdvec(&Fold::new(Constants::default())).unwrap(),
+    );
+    let file = form::encode(&targets::checkpoint_head(), &fold.snapshot()).unwrap();
+    keep("checkpoint", "file", &file);
+    keep("checkpoint", "file-cut", &file[..file.len() / 2]);
 }
