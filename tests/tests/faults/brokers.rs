@@ -54,6 +54,8 @@ pub fn given_up(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
         stage.kill(*number)?;
         stage.start_with(*number, &short, None)?;
     }
+    // One that has no partition yet has nothing to deliver.
+    stage.recovered()?;
     for _ in 0..plant.times(1, 10) {
         for line in [Line::Deaf, Line::Mute] {
             stage.after_records(&mut plant.random, 1..200)?;

@@ -3,15 +3,19 @@
 //! ```text
 //! begin ─► (fault, recovered)* ─► end: all is read and final ─► judge: equal to an undisturbed run?
 //! ```
+//!
+//! Its checkpoints are in a bucket, taken often, so that whoever dies has one to go on from.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use peakdesk_tests::object_store::{ACCESS_KEY, REGION, SECRET_KEY};
 use peakdesk_tests::support::{INPUTS, LONG, Role, Topics, complete_until_ms, text};
 use peakdesk_tests::{Context, Failure, Process, Result, Scene, ensure, wait_until};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
+use crate::store::BUCKET;
 use crate::{Plant, Tally, judge};
 
 /// Partitions of chat, orders and refunds.
@@ -97,6 +101,17 @@ impl<'s> Stage<'s> {
         for option in OPTIONS {
             topics = topics.with(format!("kafka.options.{option}"));
         }
+        let checkpoints = [
+            format!("checkpoint.url=s3://{BUCKET}/{}", scene.prefix()),
+            format!("checkpoint.endpoint=http://127.0.0.1:{}", plant.way_to_store.port()),
+            format!("checkpoint.region={REGION}"),
+            "checkpoint.allow_http=true".to_owned(),
+            "checkpoint.every=2s".to_owned(),
+        ];
+        topics = checkpoints.into_iter().fold(topics, Topics::with);
+        topics = topics
+            .with_env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .with_env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         Ok(Stage {
             bootstrap: format!("kafka.bootstrap=127.0.0.1:{}", plant.proxy.port()),
             scene,
@@ -279,12 +294,14 @@ impl<'s> Stage<'s> {
         for (topic, count) in INPUTS.iter().zip(PARTITIONS) {
             for partition in 0..count {
                 let labels = format!("partition=\"{partition}\",topic=\"{topic}\"");
-                let mut newest = 0.0_f64;
-                for number in &intakes {
-                    // A partition that moved away leaves its last value behind.
-                    let values = self.member(*number)?.metric("peakdesk_intake_source_clock_milliseconds", &labels)?;
-                    newest = values.into_iter().fold(newest, f64::max);
-                }
+                let newest = wait_until(&format!("an intake to tell the clock of {labels}"), LONG, || {
+                    let mut newest = None;
+                    for number in &intakes {
+                        let values = self.member(*number)?.metric("peakdesk_intake_source_clock_milliseconds", &labels)?;
+                        newest = values.into_iter().chain(newest).reduce(f64::max);
+                    }
+                    Ok(newest)
+                })?;
                 lowest = lowest.min(newest);
             }
         }
