@@ -195,7 +195,7 @@ impl Worker<'_> {
         self.coming.remove(&number);
         self.saver.end(number);
         if let Some(partition) = self.partitions.remove(&number) {
-            self.shared.held.keep(partition);
+            self.shared.held.keep(partition, self.delivery.receipt());
         }
         self.shared.refusals.remove(number);
         self.shared.metrics.forget(number);
