@@ -75,3 +75,37 @@ impl Held {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use peakdesk_log::delivery::{Delivery, Outgoing};
+    use peakdesk_scoring::fold::Fold;
+    use peakdesk_scoring::policy::Constants;
+    use rdkafka::ClientConfig;
+
+    #[test]
+    fn a_state_whose_outputs_are_on_their_way_is_not_handed_on() {
+        let nobody = "127.0.0.1:1";
+        let mut delivery = Delivery::new(ClientConfig::new().set("bootstrap.servers", nobody)).unwrap();
+        let held = Held {
+            states: Mutex::default(),
+            max: 2,
+            limit: Duration::from_secs(600),
+        };
+        let keep = |delivery: &Delivery| held.keep(Partition::new(3, Fold::new(Constants::default()), 7, 0), delivery.receipt());
+        keep(&delivery);
+        assert!(held.take(3).is_some());
+        let message = Outgoing {
+            topic: "results",
+            partition: 3,
+            key: None,
+            payload: Some(b"rows"),
+            headers: None,
+        };
+        delivery.send(message).unwrap();
+        keep(&delivery);
+        assert!(held.take(3).is_none());
+    }
+}

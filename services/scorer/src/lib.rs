@@ -49,7 +49,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(50);
-const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+/// At the end: whoever asked for it kills what takes longer than half a minute.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why the role ends.
 #[derive(Debug, thiserror::Error)]

@@ -120,6 +120,7 @@ const FAULTS: &[Fault] = &[
     into("slow consumer", owners::slow_consumer),
     into("broker restarts", brokers::restarts),
     into("line to the broker", brokers::lines),
+    into("SIGTERM without broker", brokers::ended_without_broker),
     into("deliveries given up", brokers::given_up),
     into("store of checkpoints", store::trouble),
     into("disorder and repeats", input::disorder),

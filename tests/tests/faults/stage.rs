@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use peakdesk_tests::object_store::{ACCESS_KEY, REGION, SECRET_KEY};
 use peakdesk_tests::support::{INPUTS, LONG, Role, Topics, complete_until_ms, text};
-use peakdesk_tests::{Context, Failure, Process, Result, Scene, ensure, wait_until};
+use peakdesk_tests::{Context, Failure, Process, Result, Scene, bail, ensure, wait_until};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -202,6 +202,22 @@ impl<'s> Stage<'s> {
     /// Ends it in good order; it must not take it for a failure.
     pub fn terminate(&mut self, number: usize) -> Result {
         self.member(number)?.running.take().context("not running")?.terminate()
+    }
+
+    /// Asks members to end, all at once, whatever they say when they do; none may take longer than a process is given.
+    pub fn terminate_all(&mut self, numbers: &[usize]) -> Result {
+        let mut roles = Vec::new();
+        for number in numbers {
+            roles.push(self.member(*number)?.running.take().context("not running")?);
+        }
+        std::thread::scope(|scope| {
+            let end = |mut role: Role| scope.spawn(move || role.process.terminate().map(drop));
+            let ends: Vec<_> = roles.into_iter().map(end).collect();
+            let all = ends
+                .into_iter()
+                .map(|end| end.join().unwrap_or_else(|_| bail!("a thread panicked")));
+            all.collect()
+        })
     }
 
     /// Ends a member for good.
