@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 /// How long acknowledgements may take; less at the end, as whoever asked for it kills what takes longer than half a minute.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
-const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(15);
+const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a record is tried again whose schema could not be fetched.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Idle source partitions are committed at least this often, so that their clocks survive a restart.

@@ -8,8 +8,9 @@
 //! poll ─► changes (assigned: topic, partition, offset, metadata │ revoked) ─► then the message, the end of a partition, or nothing
 //! ```
 //!
-//! A member must be polled from one thread, and dropped there; dropping may block while the group is left.
+//! A member must be polled from one thread, and dropped there; dropping waits for some seconds while the group is left.
 
+use crate::closing::Closing;
 use crate::error::LogError;
 use crate::watch::Watch;
 use peakdesk_runtime::health::Heartbeat;
@@ -22,7 +23,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the broker may take to say where reading begins: its group coordinator may have to load first.
@@ -81,6 +82,10 @@ struct Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        // Whoever comes after it speaks for the partitions.
+        if self.leaving.load(Ordering::Relaxed) {
+            return;
+        }
         let now = wall_ms();
         if let Some(watch) = self.watch.get() {
             watch.look(&statistics);
@@ -271,14 +276,17 @@ pub enum Polled<'a> {
 
 /// A member of a group.
 pub struct Member {
-    consumer: BaseConsumer<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
     topics: String,
+    /// Dropped last: nobody else has the client then.
+    closing: Closing<Context>,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
         // Partitions that come while the client closes are not begun.
         self.consumer.context().leaving.store(true, Ordering::Relaxed);
+        self.closing.begin(&self.consumer);
     }
 }
 
@@ -296,8 +304,9 @@ impl Member {
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(LogError::Client)?;
         consumer.subscribe(topics).map_err(LogError::Client)?;
         Ok(Member {
-            consumer,
+            consumer: Arc::new(consumer),
             topics: topics.join(", "),
+            closing: Closing::default(),
         })
     }
 

@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(50);
 /// At the end: whoever asked for it kills what takes longer than half a minute.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(15);
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the role ends.
 #[derive(Debug, thiserror::Error)]
