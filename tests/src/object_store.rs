@@ -79,6 +79,11 @@ impl ObjectStore {
         self.process.take().context("the object store is not running")?.kill()
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
     /// Its endpoint.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.number())

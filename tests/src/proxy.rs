@@ -1,4 +1,4 @@
-//! A TCP proxy between the product and a broker, whose line can be disturbed while it runs.
+//! A TCP proxy between the product and a broker or another server, whose line can be disturbed while it runs.
 //!
 //! ```text
 //! client ─► port of the proxy ─► upstream port
@@ -35,6 +35,8 @@ pub enum Line {
     HalfOpen,
     /// Each direction of each connection passes so many bytes a second.
     Slow(u32),
+    /// What the client says arrives and is done; in place of the answer this comes, and the connection ends.
+    Instead(&'static str),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ enum Direction {
 impl Line {
     fn holds(self, direction: Direction) -> bool {
         match self {
-            Line::Whole | Line::Cut | Line::Slow(_) => false,
+            Line::Whole | Line::Cut | Line::Slow(_) | Line::Instead(_) => false,
             Line::Mute => direction == Direction::ToBroker,
             Line::Deaf => direction == Direction::ToClient,
             Line::HalfOpen => true,
@@ -70,7 +72,8 @@ fn line(state: &State) -> Line {
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    upstream: Port,
+    upstream: u16,
+    _reserved: Option<Port>,
     state: State,
 }
 
@@ -82,16 +85,30 @@ impl Proxy {
     /// When there are no ports.
     pub fn start() -> Result<Proxy> {
         let upstream = Port::reserve()?;
+        Proxy::begin(upstream.number(), Some(upstream))
+    }
+
+    /// Starts a proxy to a server that has a port already.
+    ///
+    /// # Errors
+    ///
+    /// When there are no ports.
+    pub fn to(upstream: u16) -> Result<Proxy> {
+        Proxy::begin(upstream, None)
+    }
+
+    fn begin(upstream: u16, reserved: Option<Port>) -> Result<Proxy> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("listening")?;
         let proxy = Proxy {
             port: listener.local_addr()?.port(),
             upstream,
+            _reserved: reserved,
             state: Arc::new(Shared {
                 line: Mutex::new(Line::Whole),
                 passed: AtomicU64::new(0),
             }),
         };
-        let (state, to) = (proxy.state.clone(), proxy.upstream.number());
+        let (state, to) = (proxy.state.clone(), proxy.upstream);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let state = state.clone();
@@ -109,7 +126,7 @@ impl Proxy {
 
     /// Where the broker listens.
     pub fn upstream(&self) -> u16 {
-        self.upstream.number()
+        self.upstream
     }
 
     /// Changes the line, for all connections.
@@ -166,6 +183,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, direction: Direction, state: &St
                 while line(state).holds(direction) {
                     std::thread::sleep(LOOK);
                 }
+                if let (Line::Instead(words), Direction::ToClient) = (line(state), direction) {
+                    // Whether it arrives matters as little as the answer would have.
+                    let _ = to.write_all(words.as_bytes());
+                    break;
+                }
                 if to.write_all(buffer.get(..n).unwrap_or_default()).is_err() {
                     break;
                 }
@@ -221,5 +243,11 @@ mod tests {
         proxy.set(Line::Whole);
         let (mut client, mut server) = pair(&proxy, &broker);
         passes(&mut client, &mut server);
+        proxy.set(Line::Instead("no"));
+        passes(&mut client, &mut server);
+        server.write_all(b"yes").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "no");
     }
 }

@@ -144,7 +144,8 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), AlerterError> {
         &[topic],
         Begin::Committed(Box::new(ours)),
     )?
-    .watched(heartbeat);
+    .watched(heartbeat)
+    .until(&shared.shutdown);
     while !shared.shutdown.is_requested() {
         heartbeat.beat();
         this.read(&member)?;

@@ -10,6 +10,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use peakdesk_runtime::failpoint;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,7 @@ impl Store {
         let key = self.key(topic, partition, offset);
         let payload = PutPayload::from_bytes(Bytes::from(bytes));
         self.objects.put(&key, payload).await.map_err(|e| self.failed("write", &key, &e))?;
+        failpoint::reach("checkpoint-written");
         let mut entries = self.list(topic, partition).await?;
         // By age and not by offset: those of a log that was made anew begin with low offsets again.
         entries.sort_by_key(|entry| (entry.offset == offset, entry.modified_ms, entry.offset));

@@ -40,8 +40,9 @@ use std::time::{Duration, Instant};
 
 /// Events of one frame take at most this much, so that the message stays below the broker's limit.
 const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
-/// How long acknowledgements may take.
+/// How long acknowledgements may take; less at the end, as whoever asked for it kills what takes longer than half a minute.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a record is tried again whose schema could not be fetched.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Idle source partitions are committed at least this often, so that their clocks survive a restart.
@@ -95,6 +96,18 @@ impl IntakeMetrics {
             )?,
             sources: metrics.int_gauge_vec("intake_source_partitions", "Source partitions read by this process.", &["topic"])?,
         })
+    }
+
+    fn show_clock(&self, topic: Topic, lane: &Lane) {
+        let Some(clock) = lane.run_on.clock() else { return };
+        let labels = [topic.name(), &lane.partition.partition.to_string()];
+        self.clock_ms.with_label_values(&labels).set(clock);
+    }
+
+    /// A source partition was given up.
+    fn forget(&self, topic: Topic, partition: i32) {
+        // A gauge that was never set cannot be removed; nothing is lost then.
+        let _ = self.clock_ms.remove_label_values(&[topic.name(), &partition.to_string()]);
     }
 }
 
@@ -150,6 +163,17 @@ struct Worker<'s> {
     last_commit: Instant,
 }
 
+impl Drop for Worker<'_> {
+    /// A thread that failed has no partition until it has begun again.
+    fn drop(&mut self) {
+        let metrics = &self.shared.metrics;
+        self.lanes
+            .iter()
+            .for_each(|lane| metrics.forget(self.topic, lane.partition.partition));
+        metrics.sources.with_label_values(&[self.topic.name()]).set(0);
+    }
+}
+
 /// Runs one topic's thread until shutdown; an error is the end of the role.
 pub fn run_topic(shared: &Shared, topic: Topic, heartbeat: &Heartbeat) -> Result<(), IntakeError> {
     let config = &shared.config;
@@ -157,7 +181,13 @@ pub fn run_topic(shared: &Shared, topic: Topic, heartbeat: &Heartbeat) -> Result
     let consumer = client::consumer(&config.kafka, &format!("intake-{}", topic.name()));
     let generation = config.topics.input(topic).generation;
     let same_topic = move |beside: &str| serde_json::from_str::<Committed>(beside).map_or(true, |c| c.generation == generation);
-    let member = Member::join(&consumer, &[name], Begin::Committed(Box::new(same_topic)))?.watched(heartbeat);
+    let member = Member::join(&consumer, &[name], Begin::Committed(Box::new(same_topic)))?
+        .watched(heartbeat)
+        .until(&shared.shutdown);
+    let expected = match find_expected(config, &member) {
+        Err(_) if shared.shutdown.is_requested() => return Ok(()),
+        found => found?,
+    };
     let mut worker = Worker {
         shared,
         member: &member,
@@ -166,7 +196,7 @@ pub fn run_topic(shared: &Shared, topic: Topic, heartbeat: &Heartbeat) -> Result
         delivery: Delivery::new(&client::producer(&config.kafka))?,
         router: Router::new(Vec::new(), config.topics.log_partitions),
         lanes: Vec::new(),
-        expected: find_expected(config, &member)?,
+        expected,
         last_tick: Instant::now(),
         last_commit: Instant::now(),
     };
@@ -231,11 +261,14 @@ impl Worker<'_> {
                 Change::Revoked(gone) => {
                     tracing::info!(topic = self.name, partitions = ?gone.iter().map(|g| g.1).collect::<Vec<_>>(), "source partitions given up");
                     self.lanes.retain(|l| !gone.iter().any(|(_, p)| *p == l.partition.partition));
+                    gone.iter()
+                        .for_each(|(_, partition)| self.shared.metrics.forget(self.topic, *partition));
                 }
                 Change::Assigned(starts) => {
                     tracing::info!(topic = self.name, partitions = ?starts.iter().map(|s| s.partition).collect::<Vec<_>>(), "source partitions taken over");
                     for start in &starts {
                         let lane = self.lane(start);
+                        self.shared.metrics.show_clock(self.topic, &lane);
                         self.lanes.retain(|l| l.partition.partition != start.partition);
                         self.lanes.push(lane);
                     }
@@ -437,7 +470,10 @@ impl Worker<'_> {
         for log_partition in 0..self.router.log_partitions() {
             self.send(log_partition)?;
         }
-        self.delivery.flush(FLUSH_PATIENCE)?;
+        self.delivery.flush(match self.shared.shutdown.is_requested() {
+            true => LAST_FLUSH_PATIENCE,
+            false => FLUSH_PATIENCE,
+        })?;
         failpoint::reach("intake-produced");
         self.commit(wait, wall)?;
         // From its end: a slow broker must not leave time for nothing but ticks.
@@ -465,12 +501,7 @@ impl Worker<'_> {
             let beside = serde_json::to_string(&beside).unwrap_or_default();
             offsets.push((self.name, lane.partition.partition, lane.next, beside));
             lane.committed = lane.next;
-            let label = lane.partition.partition.to_string();
-            self.shared
-                .metrics
-                .clock_ms
-                .with_label_values(&[self.topic.name(), &label])
-                .set(lane.run_on.clock().unwrap_or(0));
+            self.shared.metrics.show_clock(self.topic, lane);
         }
         if idle_too {
             self.last_commit = Instant::now();

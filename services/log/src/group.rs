@@ -8,11 +8,13 @@
 //! poll ─► changes (assigned: topic, partition, offset, metadata │ revoked) ─► then the message, the end of a partition, or nothing
 //! ```
 //!
-//! A member must be polled from one thread, and dropped there; dropping may block while the group is left.
+//! A member must be polled from one thread, and dropped there; dropping waits for some seconds while the group is left.
 
+use crate::closing::Closing;
 use crate::error::LogError;
 use crate::watch::Watch;
 use peakdesk_runtime::health::Heartbeat;
+use peakdesk_runtime::shutdown::Shutdown;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -21,7 +23,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the broker may take to say where reading begins: its group coordinator may have to load first.
@@ -74,10 +76,16 @@ struct Context {
     /// The member is leaving: nothing may be asked of the brokers any more, as no answer would come.
     leaving: AtomicBool,
     watch: OnceLock<Watch>,
+    /// When it is requested, no answer is waited for any more.
+    shutdown: OnceLock<Shutdown>,
 }
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        // Whoever comes after it speaks for the partitions.
+        if self.leaving.load(Ordering::Relaxed) {
+            return;
+        }
         let now = wall_ms();
         if let Some(watch) = self.watch.get() {
             watch.look(&statistics);
@@ -118,12 +126,22 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        if self.leaving.load(Ordering::Relaxed) {
+        if self.ends() {
             self.answer(consumer, &err, list, cooperative);
             return;
         }
         let change = match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list, cooperative).map(Change::Assigned),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let assigned = self.assign(consumer, list, cooperative);
+                if assigned.is_err() {
+                    // Without an answer to the change the client could never be closed.
+                    self.answer(consumer, &err, &TopicPartitionList::new(), cooperative);
+                    if self.ends() {
+                        return;
+                    }
+                }
+                assigned.map(Change::Assigned)
+            }
             _ => {
                 let result = if cooperative {
                     consumer.incremental_unassign(list)
@@ -150,21 +168,6 @@ fn read_error(what: &str, error: &KafkaError) -> LogError {
     }
 }
 
-/// Repeats what a broker refuses while it starts or moves its coordinator.
-fn patiently<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, LogError> {
-    let begun = Instant::now();
-    loop {
-        match ask() {
-            Ok(value) => return Ok(value),
-            Err(error) if begun.elapsed() >= limit || is_final(&error) => return Err(read_error(what, &error)),
-            Err(error) => {
-                tracing::debug!(%error, what, "asking again");
-                std::thread::sleep(Duration::from_millis(200));
-            }
-        }
-    }
-}
-
 fn is_final(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic};
     matches!(
@@ -174,6 +177,26 @@ fn is_final(error: &KafkaError) -> bool {
 }
 
 impl Context {
+    /// Whether the member is leaving, or is about to.
+    fn ends(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) || self.shutdown.get().is_some_and(Shutdown::is_requested)
+    }
+
+    /// Repeats what a broker refuses while it starts or moves its coordinator.
+    fn patiently<T>(&self, what: &str, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, LogError> {
+        let begun = Instant::now();
+        loop {
+            match ask() {
+                Ok(value) => return Ok(value),
+                Err(error) if begun.elapsed() >= START_PATIENCE || is_final(&error) || self.ends() => return Err(read_error(what, &error)),
+                Err(error) => {
+                    tracing::debug!(%error, what, "asking again");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+
     /// The client waits for an answer to a change before it is closed; what is assigned here it gives up at once.
     fn answer(&self, consumer: &BaseConsumer<Self>, err: &RDKafkaRespErr, list: &TopicPartitionList, cooperative: bool) {
         let answer = match (matches!(err, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS), cooperative) {
@@ -194,13 +217,13 @@ impl Context {
             Begin::Held => None,
             Begin::Committed(_) => {
                 let ask = || consumer.committed_offsets(list.clone(), Duration::from_secs(5));
-                Some(patiently("committed offsets", START_PATIENCE, ask)?)
+                Some(self.patiently("committed offsets", ask)?)
             }
         };
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             let ask = || consumer.fetch_watermarks(topic, partition, Duration::from_secs(5));
-            let (low, high) = patiently("watermarks", START_PATIENCE, ask)?;
+            let (low, high) = self.patiently("watermarks", ask)?;
             let known = committed.as_ref().and_then(|c| c.find_partition(topic, partition));
             let (offset, metadata) = match known.map(|k| (k.offset(), k.metadata().to_owned())) {
                 Some((Offset::Offset(offset), metadata)) => match &self.begin {
@@ -253,14 +276,17 @@ pub enum Polled<'a> {
 
 /// A member of a group.
 pub struct Member {
-    consumer: BaseConsumer<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
     topics: String,
+    /// Dropped last: nobody else has the client then.
+    closing: Closing<Context>,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
         // Partitions that come while the client closes are not begun.
         self.consumer.context().leaving.store(true, Ordering::Relaxed);
+        self.closing.begin(&self.consumer);
     }
 }
 
@@ -273,12 +299,14 @@ impl Member {
             contact_ms: AtomicI64::new(0),
             leaving: AtomicBool::new(false),
             watch: OnceLock::new(),
+            shutdown: OnceLock::new(),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(LogError::Client)?;
         consumer.subscribe(topics).map_err(LogError::Client)?;
         Ok(Member {
-            consumer,
+            consumer: Arc::new(consumer),
             topics: topics.join(", "),
+            closing: Closing::default(),
         })
     }
 
@@ -286,6 +314,13 @@ impl Member {
     #[must_use]
     pub fn watched(self, heartbeat: &Heartbeat) -> Self {
         self.consumer.context().watch.get_or_init(|| Watch::new(heartbeat.progress()));
+        self
+    }
+
+    /// Lets nothing that the brokers do not answer hold up an end that is asked for.
+    #[must_use]
+    pub fn until(self, shutdown: &Shutdown) -> Self {
+        self.consumer.context().shutdown.get_or_init(|| shutdown.clone());
         self
     }
 
@@ -385,16 +420,17 @@ impl Member {
 
     /// First and next offset of a partition, as the broker says.
     pub fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), LogError> {
-        patiently("watermarks", START_PATIENCE, || {
+        self.consumer.context().patiently("watermarks", || {
             self.consumer.fetch_watermarks(topic, partition, Duration::from_secs(5))
         })
     }
 
     /// The partitions of a topic.
     pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, LogError> {
-        let metadata = patiently("metadata", START_PATIENCE, || {
-            self.consumer.fetch_metadata(Some(topic), Duration::from_secs(5))
-        })?;
+        let metadata = self
+            .consumer
+            .context()
+            .patiently("metadata", || self.consumer.fetch_metadata(Some(topic), Duration::from_secs(5)))?;
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         let partitions: Vec<i32> = found.map(|t| t.partitions().iter().map(|p| p.id()).collect()).unwrap_or_default();
         if partitions.is_empty() {

@@ -7,6 +7,7 @@
 //! Nothing here knows what a message means.
 
 pub mod client;
+mod closing;
 pub mod delivery;
 pub mod error;
 pub mod group;

@@ -18,7 +18,7 @@ use peakdesk_runtime::health::{Health, Heartbeat};
 use peakdesk_runtime::http::{Probes, Server};
 use peakdesk_runtime::metrics::Metrics;
 use peakdesk_runtime::shutdown::Shutdown;
-use peakdesk_scorer::{self as scorer, Held, Refusals, ScorerError, ScorerMetrics};
+use peakdesk_scorer::{self as scorer, Aside, Held, Refusals, ScorerError, ScorerMetrics};
 use peakdesk_warehouse::service::{self as warehouse, WarehouseError, WarehouseMetrics};
 use prometheus::IntCounterVec;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -205,6 +205,7 @@ pub fn start(config: &Config, role: Role, around: &Surroundings, clock_speed: &A
                 policies,
                 metrics: ScorerMetrics::new(&around.metrics)?,
                 keeper,
+                aside: Aside::default(),
                 held: Held::new(&config.checkpoint),
                 refusals: Refusals::new(around.health.condition("log partitions can start")),
                 shutdown,

@@ -1,7 +1,7 @@
 //! Marked points in the code at which a test lets a process die or hang.
 //!
 //! `PEAKDESK_FAILPOINT=NAME:NTH` ends the process at its NTH passing of the point, as a crash would: nothing is flushed, nothing is
-//! told. `NAME:NTH:MS` lets that thread sleep instead. Only builds with the feature `failpoints`, which the whole-system tests ask
+//! told. `NAME:NTH:MS` lets that thread sleep instead, `NAME:NTH:panic` lets it panic. Only builds with the feature `failpoints`, which the whole-system tests ask
 //! for, look at the variable; in all others a point is nothing.
 
 /// A marked point of this name was reached.
@@ -24,9 +24,10 @@ pub fn reach(name: &str) {
     if PASSED.fetch_add(1, Ordering::Relaxed) + 1 != plan.nth {
         return;
     }
-    match plan.sleep {
-        Some(sleep) => std::thread::sleep(sleep),
-        None => std::process::abort(),
+    match plan.deed {
+        Deed::Sleep(sleep) => std::thread::sleep(sleep),
+        Deed::Panic => std::panic::resume_unwind(Box::new("a marked point")),
+        Deed::Die => std::process::abort(),
     }
 }
 
@@ -35,7 +36,15 @@ pub fn reach(name: &str) {
 struct Plan {
     name: String,
     nth: u64,
-    sleep: Option<std::time::Duration>,
+    deed: Deed,
+}
+
+#[cfg(feature = "failpoints")]
+#[derive(Debug, PartialEq)]
+enum Deed {
+    Die,
+    Sleep(std::time::Duration),
+    Panic,
 }
 
 #[cfg(feature = "failpoints")]
@@ -43,11 +52,12 @@ impl Plan {
     fn parse(text: &str) -> Option<Plan> {
         let mut parts = text.split(':');
         let (name, nth) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
-        let sleep = match parts.next() {
-            Some(ms) => Some(std::time::Duration::from_millis(ms.parse().ok()?)),
-            None => None,
+        let deed = match parts.next() {
+            Some("panic") => Deed::Panic,
+            Some(ms) => Deed::Sleep(std::time::Duration::from_millis(ms.parse().ok()?)),
+            None => Deed::Die,
         };
-        Some(Plan { name, nth, sleep })
+        Some(Plan { name, nth, deed })
     }
 }
 
@@ -57,15 +67,19 @@ mod tests {
 
     #[test]
     fn plans() {
-        let plan = |nth, sleep| {
+        let plan = |nth, deed| {
             Some(Plan {
                 name: "a-b".into(),
                 nth,
-                sleep,
+                deed,
             })
         };
-        assert_eq!(Plan::parse("a-b:3"), plan(3, None));
-        assert_eq!(Plan::parse("a-b:1:250"), plan(1, Some(std::time::Duration::from_millis(250))));
+        assert_eq!(Plan::parse("a-b:3"), plan(3, Deed::Die));
+        assert_eq!(
+            Plan::parse("a-b:1:250"),
+            plan(1, Deed::Sleep(std::time::Duration::from_millis(250)))
+        );
+        assert_eq!(Plan::parse("a-b:1:panic"), plan(1, Deed::Panic));
         assert_eq!(Plan::parse("a-b"), None);
         assert_eq!(Plan::parse("a-b:x"), None);
     }

@@ -14,6 +14,7 @@
 //!
 //! Not here: the form of a checkpoint and where it lies (the checkpoint crate); what is in a state (the scoring crate).
 
+mod aside;
 mod emit;
 mod hold;
 mod live;
@@ -23,10 +24,12 @@ mod refusals;
 mod restore;
 mod save;
 
+pub use aside::Aside;
 pub use hold::Held;
 pub use metrics::ScorerMetrics;
 pub use refusals::Refusals;
 
+use aside::Panicked;
 use partition::{Emit, Partition};
 use peakdesk_checkpoint::keeper::Keeper;
 use peakdesk_checkpoint::store::StoreConfig;
@@ -46,7 +49,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(50);
-const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+/// At the end: whoever asked for it kills what takes longer than half a minute.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the role ends.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,16 @@ pub enum ScorerError {
     /// Kafka.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The fold of a shop panicked although the shop is set aside: a defect.
+    #[error("the fold of shop {shop}, which is set aside, panicked at {partition}[{offset}]")]
+    Panicked {
+        /// Which.
+        shop: String,
+        /// Of the shop log.
+        partition: i32,
+        /// Of the frame.
+        offset: i64,
+    },
     /// Rows could not be encoded: a defect.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
@@ -76,6 +90,8 @@ pub struct Shared {
     pub keeper: Option<Keeper>,
     /// Partitions that cannot start.
     pub refusals: Refusals,
+    /// Shops on which the fold panicked.
+    pub aside: Aside,
     /// States of partitions that were given up by any of the threads.
     pub held: Held,
     /// Ends the loops.
@@ -104,12 +120,25 @@ struct Worker<'s> {
     shown_at: Instant,
 }
 
+impl Drop for Worker<'_> {
+    /// A thread that failed has no partition until it has begun again.
+    fn drop(&mut self) {
+        for number in self.coming.keys().chain(self.partitions.keys()) {
+            self.shared.refusals.remove(*number);
+            self.shared.metrics.forget(*number);
+        }
+    }
+}
+
 /// Runs one thread until shutdown; an error is the end of the role.
 pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
     let config = &shared.config;
     let topic = config.topics.shop_log.as_str();
-    let member = Member::join(&client::consumer(&config.kafka, "scorer"), &[topic], Begin::Held)?.watched(heartbeat);
+    let member = Member::join(&client::consumer(&config.kafka, "scorer"), &[topic], Begin::Held)?
+        .watched(heartbeat)
+        .until(&shared.shutdown);
     let delivery = Delivery::new(&client::producer(&config.kafka))?;
+    aside::mark_points();
     let mut worker = Worker {
         shared,
         delivery,
@@ -124,7 +153,7 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
         let polled = member.poll(POLL)?;
         worker.change(member.changes()?);
         match &polled {
-            Polled::Message(message) => worker.read(message)?,
+            Polled::Message(message) => worker.read(message, &member)?,
             Polled::End(number) => {
                 if let Some(partition) = worker.partitions.get_mut(number) {
                     partition.end_seen = Some(Instant::now());
@@ -167,7 +196,7 @@ impl Worker<'_> {
         self.coming.remove(&number);
         self.saver.end(number);
         if let Some(partition) = self.partitions.remove(&number) {
-            self.shared.held.keep(partition);
+            self.shared.held.keep(partition, self.delivery.receipt());
         }
         self.shared.refusals.remove(number);
         self.shared.metrics.forget(number);
@@ -187,13 +216,51 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn read(&mut self, message: &BorrowedMessage<'_>) -> Result<(), ScorerError> {
+    fn read(&mut self, message: &BorrowedMessage<'_>, member: &Member) -> Result<(), ScorerError> {
         if let Some(partition) = self.partitions.get_mut(&message.partition()) {
-            return partition.read(message, self.shared);
+            return match partition.read(message, self.shared)? {
+                Some(panicked) => self.set_aside(message.partition(), &panicked, member),
+                None => Ok(()),
+            };
         }
         if let Some(coming) = self.coming.get_mut(&message.partition()) {
             coming.prove(message, self.shared);
         }
+        Ok(())
+    }
+
+    /// The partition begins again without the shop on which the fold panicked.
+    fn set_aside(&mut self, number: i32, panicked: &Panicked, member: &Member) -> Result<(), ScorerError> {
+        let Panicked { shop, offset, cause } = panicked;
+        tracing::error!(
+            partition = number,
+            offset,
+            shop,
+            cause,
+            "the fold of this shop panicked on the frame; the shop is set aside, the others go on; its events stay in the log: \
+             restart with a mended version, or report the frame"
+        );
+        if !self.shared.aside.add(number, panicked) {
+            return Err(ScorerError::Panicked {
+                shop: shop.clone(),
+                partition: number,
+                offset: *offset,
+            });
+        }
+        let topic = &self.shared.config.topics.shop_log;
+        member.hold(topic, number, *offset)?;
+        let (low, high) = member.watermarks(topic, number)?;
+        self.partitions.remove(&number);
+        self.saver.end(number);
+        let start = Start {
+            topic: topic.clone(),
+            partition: number,
+            offset: low,
+            low,
+            high,
+            metadata: None,
+        };
+        self.coming.insert(number, Coming::new(&start, None, self.shared));
         Ok(())
     }
 

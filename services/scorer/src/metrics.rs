@@ -18,6 +18,7 @@ pub struct ScorerMetrics {
     pub(crate) restores: IntCounterVec,
     pub(crate) restoring: IntGaugeVec,
     pub(crate) refused: IntGaugeVec,
+    set_aside: IntGaugeVec,
     events: IntCounterVec,
     evaluations: IntCounter,
     pub(crate) frames: IntCounter,
@@ -64,6 +65,11 @@ impl ScorerMetrics {
             refused: metrics.int_gauge_vec(
                 "scorer_refused",
                 "1 for a partition that cannot start: its log is truncated, and no checkpoint can be used.",
+                &["partition"],
+            )?,
+            set_aside: metrics.int_gauge_vec(
+                "scorer_shops_set_aside",
+                "Shops that are not folded any more, as a frame of theirs let the fold panic.",
                 &["partition"],
             )?,
             events: metrics.counter_vec(
@@ -129,6 +135,7 @@ impl ScorerMetrics {
     pub(crate) fn show(&self, partition: i32, fold: &Fold, caught_up: bool) {
         let label = partition.to_string();
         self.caught_up.with_label_values(&[&label]).set(i64::from(caught_up));
+        self.set_aside.with_label_values(&[&label]).set(fold.shops_set_aside() as i64);
         self.now_ms.with_label_values(&[&label]).set(fold.now());
         self.complete_until_ms
             .with_label_values(&[&label])
@@ -159,6 +166,7 @@ impl ScorerMetrics {
         for gauge in [&self.checkpoint_bytes, &self.checkpoint_age, &self.restoring, &self.refused] {
             let _ = gauge.remove_label_values(&[&label]);
         }
+        let _ = self.set_aside.remove_label_values(&[&label]);
         let _ = self.caught_up.remove_label_values(&[&label]);
         let _ = self.now_ms.remove_label_values(&[&label]);
         let _ = self.complete_until_ms.remove_label_values(&[&label]);

@@ -1,5 +1,6 @@
 //! One partition of the log that is being folded.
 
+use crate::aside::{Panicked, cause};
 use crate::emit::{MESSAGE_ROWS_MAX, Stream, emit};
 use crate::{ScorerError, Shared};
 use peakdesk_checkpoint::form::Head;
@@ -12,6 +13,7 @@ use peakdesk_scoring::fold::Fold;
 use peakdesk_scoring::output::{Counts, Output};
 use peakdesk_scoring::snapshot::STATE_VERSION;
 use rdkafka::message::{BorrowedMessage, Message};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -76,11 +78,11 @@ impl Partition {
         self.end_seen.is_some_and(|at| at.elapsed() <= END_PATIENCE) && self.fold.caught_up()
     }
 
-    /// Folds a message; one that is folded already is passed over.
-    pub(crate) fn read(&mut self, message: &BorrowedMessage<'_>, shared: &Shared) -> Result<(), ScorerError> {
+    /// Folds a message; one that is folded already is passed over. Where the fold of a shop panics, this is to be dropped.
+    pub(crate) fn read(&mut self, message: &BorrowedMessage<'_>, shared: &Shared) -> Result<Option<Panicked>, ScorerError> {
         let offset = message.offset();
         if offset < self.next {
-            return Ok(());
+            return Ok(None);
         }
         let payload = message.payload().unwrap_or(&[]);
         let frame = Frame::decode(payload).map_err(|e| LogError::Message {
@@ -90,7 +92,18 @@ impl Partition {
             cause: e.to_string(),
         })?;
         let mut out = Output::default();
-        self.fold.apply(offset, &frame.head, frame.events(), &shared.policies, &mut out);
+        let apply = || self.fold.apply(offset, &frame.head, frame.events(), &shared.policies, &mut out);
+        // What it leaves behind is only asked for a name.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(apply)) {
+            let Some(shop) = self.fold.at_work(&out) else {
+                resume_unwind(panic)
+            };
+            return Ok(Some(Panicked {
+                shop: shop.to_owned(),
+                offset,
+                cause: cause(&*panic),
+            }));
+        }
         self.next = offset + 1;
         self.last_message = xxh3_128(payload);
         for row in &out.rows.alerts {
@@ -103,7 +116,7 @@ impl Partition {
         shared.metrics.count(&counts.since(&self.counted));
         self.counted = counts;
         shared.metrics.frames.inc();
-        Ok(())
+        Ok(None)
     }
 
     /// Writes rows.

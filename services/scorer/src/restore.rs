@@ -219,6 +219,7 @@ impl Coming {
     }
 
     fn ready(&mut self, mut partition: Partition, shared: &Shared) -> Partition {
+        shared.aside.apply(self.number, partition.next, &mut partition.fold);
         partition.begin(self.high);
         shared.metrics.restores.with_label_values(&[self.from]).inc();
         shared.metrics.restoring.with_label_values(&[&self.number.to_string()]).set(0);

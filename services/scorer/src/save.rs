@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Always holds: a checkpoint is published only when every output before its offset is acknowledged, so whoever goes on from
-//! it leaves no gap. A failure is counted and tried again; the fold goes on.
+//! it leaves no gap. A failure is counted and tried again; the fold goes on. None is taken while a shop is set aside.
 
 use crate::partition::{Emit, Partition};
 use crate::{ScorerError, Shared};
@@ -96,7 +96,8 @@ impl<'s> Saver<'s> {
         let Some((number, saved)) = due.map(|(number, plan)| (*number, plan.saved)) else {
             return Ok(None);
         };
-        let Some(partition) = partitions.get_mut(&number).filter(|p| p.next > saved) else {
+        let worth_it = |p: &&mut Partition| p.next > saved && p.fold.shops_set_aside() == 0;
+        let Some(partition) = partitions.get_mut(&number).filter(worth_it) else {
             self.again(number, self.shared.config.checkpoint.every);
             return Ok(None);
         };

@@ -10,9 +10,10 @@
 //! - timers are handled in order of their moment, each as if `complete_until` stood exactly there, so that final rows do not
 //!   depend on how often the clock is told.
 //!
-//! Not here: which partition is read where, where snapshots are kept, set-aside of shops on which the fold panics.
+//! Not here: which partition is read where, where snapshots are kept, catching the panic of a shop (`aside`).
 
 use crate::alerts::Agenda;
+use crate::aside::Aside;
 use crate::live::{LiveValue, Telling};
 use crate::output::{Counts, Horizon, Output, Timer};
 use crate::policy::{Constants, Policies, Policy};
@@ -54,6 +55,8 @@ pub struct Fold {
     moved: BTreeMap<(Topic, i32), (i64, bool)>,
     expected_since: Option<i64>,
     counts: Counts,
+    #[serde(skip)]
+    aside: Aside,
 }
 
 /// What is in state, for progress displays and metrics.
@@ -101,7 +104,24 @@ impl Fold {
             moved: BTreeMap::new(),
             expected_since: None,
             counts: Counts::default(),
+            aside: Aside::default(),
         }
+    }
+
+    /// From the frame at offset `since` on the shop is left out. Such a state is not to be stored.
+    pub fn set_aside(&mut self, shop: &str, since: i64) {
+        self.aside.add(shop, since);
+    }
+
+    /// Shops that are left out, or will be.
+    pub fn shops_set_aside(&self) -> usize {
+        self.aside.len()
+    }
+
+    /// The shop that was being folded when the output stood as it does: after a panic, the one to set aside.
+    pub fn at_work(&self, out: &Output) -> Option<&str> {
+        let shop = self.shops.get(out.at_work()? as usize)?;
+        Some(&shop.id)
     }
 
     /// The newest time seen (ms).
@@ -143,7 +163,7 @@ impl Fold {
             details,
         };
         let (complete_until, caught_up) = (self.complete_until, self.caught_up());
-        for shop in &mut self.shops {
+        for shop in self.shops.iter_mut().filter(|shop| !shop.set_aside) {
             shop.tell(&telling, &mut |mut value| {
                 if let LiveValue::Shop(shop) = &mut value {
                     shop.complete_until = complete_until;
@@ -176,6 +196,7 @@ impl Fold {
         out: &mut Output,
     ) {
         out.begin(offset, self.now.max(head.newest_clock().unwrap_or(self.now)));
+        self.aside.begin(offset, &mut self.shops, &self.shop_index);
         let first_new = self.admit(head, out);
         for event in events {
             match first_new.iter().find(|(partition, _)| *partition == event.source.partition) {
@@ -275,6 +296,7 @@ impl Fold {
             timers: self.timers.clone(),
             agenda: self.agenda.clone(),
             moved: self.moved.clone(),
+            aside: self.aside.clone(),
             ..*self
         })
     }
@@ -308,6 +330,9 @@ impl Fold {
     }
 
     fn read(&mut self, event: &Event<'_>, policies: &Policies, out: &mut Output) {
+        if self.aside.has(event.shop_id) {
+            return;
+        }
         let place = match self.shop_index.get(event.shop_id) {
             Some(place) => *place,
             None => {
@@ -319,6 +344,9 @@ impl Fold {
             }
         };
         let Some(shop) = self.shops.get_mut(place as usize) else { return };
+        out.work_on(Some(place));
+        #[cfg(feature = "failpoints")]
+        crate::aside::point::reach(event.event_id);
         let policy: &Policy = policies.of(&shop.id);
         shop.read(
             event,
@@ -331,6 +359,7 @@ impl Fold {
         );
         self.agenda.stir(place, shop);
         take_timers(&mut self.timers, place, out);
+        out.work_on(None);
     }
 
     /// Handles the timers up to `complete` (ms).
@@ -340,7 +369,10 @@ impl Fold {
             self.horizon = self.horizon_at(due.max(self.horizon.complete_until));
             Arc::make_mut(&mut timers).sort_by_key(|(_, timer)| rank(timer));
             for &(place, timer) in timers.iter() {
-                let Some(shop) = self.shops.get_mut(place as usize) else { continue };
+                let Some(shop) = self.shops.get_mut(place as usize).filter(|shop| !shop.set_aside) else {
+                    continue;
+                };
+                out.work_on(Some(place));
                 let policy: &Policy = policies.of(&shop.id);
                 shop.handle(
                     timer,
@@ -354,6 +386,7 @@ impl Fold {
                 self.agenda.stir(place, shop);
                 take_timers(&mut self.timers, place, out);
             }
+            out.work_on(None);
         }
         let full_minute = complete.div_euclid(MINUTE_MS) * MINUTE_MS;
         self.horizon = self.horizon_at(full_minute.max(self.horizon.complete_until));

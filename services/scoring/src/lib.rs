@@ -21,6 +21,7 @@
 
 pub mod alert_knobs;
 mod alerts;
+mod aside;
 mod buyer;
 mod cohort;
 mod credit;
@@ -40,3 +41,6 @@ mod shop;
 mod slab;
 pub mod snapshot;
 mod window;
+
+#[cfg(feature = "failpoints")]
+pub use aside::point;

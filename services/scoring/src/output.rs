@@ -77,6 +77,8 @@ pub struct Output {
     offset: i64,
     index: u32,
     now: i64,
+    /// The place of the shop that is being folded.
+    at_work: Option<u32>,
 }
 
 impl Output {
@@ -85,6 +87,15 @@ impl Output {
         self.offset = offset;
         self.index = 0;
         self.now = now;
+    }
+
+    /// A shop is folded from here on, or none.
+    pub(crate) fn work_on(&mut self, place: Option<u32>) {
+        self.at_work = place;
+    }
+
+    pub(crate) fn at_work(&self) -> Option<u32> {
+        self.at_work
     }
 
     pub(crate) fn stamp(&mut self, policy: &Arc<str>, is_final: bool, dt: Day) -> Stamp {

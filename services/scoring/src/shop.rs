@@ -55,6 +55,9 @@ pub struct Shop {
     /// Buyer's days that were published and have changed since.
     pub(crate) changed_days: Vec<(u32, Day)>,
     pub(crate) corrections_planned: bool,
+    /// Nothing of it is folded any more.
+    #[serde(skip)]
+    pub(crate) set_aside: bool,
 }
 
 /// What the shop's rules depend on, together.
@@ -101,6 +104,7 @@ impl Shop {
             day_buyers: BTreeMap::new(),
             changed_days: Vec::new(),
             corrections_planned: false,
+            set_aside: false,
         }
     }
 
@@ -123,6 +127,7 @@ impl Shop {
             day_buyers: self.day_buyers.clone(),
             changed_days: self.changed_days.clone(),
             corrections_planned: self.corrections_planned,
+            set_aside: self.set_aside,
         }
     }
 

@@ -137,7 +137,9 @@ pub fn run_alerts(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Warehous
 fn run_rows(shared: &Shared, topic: &str, group: &str, heartbeat: &Heartbeat) -> Result<(), WarehouseError> {
     let config = &shared.config;
     let begin = Begin::Committed(Box::new(|_| true));
-    let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?.watched(heartbeat);
+    let member = Member::join(&client::consumer(&config.kafka, group), &[topic], begin)?
+        .watched(heartbeat)
+        .until(&shared.shutdown);
     let mut partitions: BTreeMap<i32, Reader> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {
@@ -280,7 +282,9 @@ pub fn run_dead_letters(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), Wa
     let topic = config.topics.dead_letters.as_str();
     let dir = config.warehouse.output.join("dead_letters");
     let begin = Begin::Committed(Box::new(|_| true));
-    let member = Member::join(&client::consumer(&config.kafka, "warehouse-dead-letters"), &[topic], begin)?.watched(heartbeat);
+    let member = Member::join(&client::consumer(&config.kafka, "warehouse-dead-letters"), &[topic], begin)?
+        .watched(heartbeat)
+        .until(&shared.shutdown);
     let mut partitions: BTreeMap<i32, Letters> = BTreeMap::new();
     let mut back_off = BackOff::new();
     while !shared.shutdown.is_requested() {

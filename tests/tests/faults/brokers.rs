@@ -46,6 +46,28 @@ pub fn lines(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     Ok(())
 }
 
+/// Members are asked to end while nothing passes to or from the broker: they do not wait for it.
+pub fn ended_without_broker(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
+    for _ in 0..plant.times(1, 5) {
+        stage.after_records(&mut plant.random, 1..200)?;
+        let members: Vec<usize> = ["intake", "scorer", "warehouse"]
+            .iter()
+            .filter_map(|role| stage.members_of(role).first().copied())
+            .collect();
+        plant.proxy.set(Line::HalfOpen);
+        stage.tally.injected += members.len();
+        let ended = stage.terminate_all(&members);
+        plant.proxy.set(Line::Whole);
+        ended?;
+        for member in members {
+            stage.start(member)?;
+        }
+        stage.ensure_load()?;
+        stage.recovered()?;
+    }
+    Ok(())
+}
+
 /// The brokers are not heard for longer than a delivery may take: messages are given up, whether they arrived or not.
 pub fn given_up(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     let short = ["kafka.options.delivery.timeout.ms=1500".to_owned()];
@@ -54,6 +76,8 @@ pub fn given_up(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
         stage.kill(*number)?;
         stage.start_with(*number, &short, None)?;
     }
+    // One that has no partition yet has nothing to deliver.
+    stage.recovered()?;
     for _ in 0..plant.times(1, 10) {
         for line in [Line::Deaf, Line::Mute] {
             stage.after_records(&mut plant.random, 1..200)?;

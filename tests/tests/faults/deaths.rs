@@ -20,8 +20,9 @@ pub fn at_random_instants(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
 }
 
 /// Where a death is worst: what is done is not yet noted.
-const POINTS: [(&str, &str); 3] = [
+const POINTS: [(&str, &str); 4] = [
     ("intake", "intake-produced"),
+    ("scorer", "checkpoint-written"),
     ("warehouse", "file-written"),
     ("warehouse", "file-renamed"),
 ];

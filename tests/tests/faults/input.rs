@@ -16,19 +16,23 @@ use crate::{Plant, Tally};
 /// Records come twice, late, of the future and damaged, refunds before their orders and orders before their chats: so the
 /// simulation is, and the topics are read at their own pace. Here it is made sure that it was.
 pub fn disorder(_: &mut Plant, stage: &mut Stage<'_>) -> Result {
-    for (metric, labels) in [
-        ("peakdesk_scorer_events_total", "outcome=\"duplicate\""),
-        ("peakdesk_scorer_events_total", "outcome=\"late\""),
-        ("peakdesk_intake_dead_letters_total", "reason=\"future\""),
-    ] {
-        wait_until(&format!("{metric} with {labels}"), LONG, || {
-            let role = if metric.contains("scorer") { "scorer" } else { "intake" };
-            let count = stage.sum(role, metric, labels)?;
+    for outcome in ["duplicate", "late"] {
+        let labels = format!("outcome=\"{outcome}\"");
+        wait_until(&format!("events that are {outcome}"), LONG, || {
+            let count = stage.sum("scorer", "peakdesk_scorer_events_total", &labels)?;
             ensure!(count > 0.0, "none");
             stage.tally.injected += count as usize;
             Ok(Some(()))
         })?;
     }
+    wait_until("records of the future to be refused", LONG, || {
+        let letters = stage.topics.broker().read_all(&stage.topics.topic("dead-letters"))?;
+        let future = ("peakdesk-reason".to_owned(), Some(b"future".to_vec()));
+        let count = letters.iter().filter(|letter| letter.headers.contains(&future)).count();
+        ensure!(count > 0, "none of {}", letters.len());
+        stage.tally.injected += count;
+        Ok(Some(()))
+    })?;
     stage.recovered()
 }
 

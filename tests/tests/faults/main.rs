@@ -7,8 +7,9 @@
 //! ```
 //!
 //! In the short form those that need nothing of their own are injected into one running system, one after the other, and compared
-//! once; in the long form each has a system of its own. Either way a table is printed at the end. Random instants follow from a seed, which is printed; `PEAKDESK_FAULT_SEED` sets it.
-//! A broker of the faults' own stands behind a proxy; the faults share it, each with topics and groups of its own.
+//! once; in the long form each has a system of its own. Those that make a system for themselves run beside them. Either way a table is
+//! printed at the end. Random instants follow from a seed, which is printed; `PEAKDESK_FAULT_SEED` sets it.
+//! Each of the two has a broker and a store for checkpoints, both behind proxies, and all faults have topics and groups of their own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -20,15 +21,18 @@ mod gap;
 mod input;
 mod judge;
 mod owners;
+mod panic;
 mod recording;
 mod report;
 mod stage;
+mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use peakdesk_tests::{Context, Kafka, Proxy, Result, Scene, scene_named};
+use peakdesk_tests::object_store::ObjectStore;
+use peakdesk_tests::{Context, Failure, Kafka, Proxy, Result, Scene, scene_named};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -41,6 +45,10 @@ pub struct Plant {
     pub proxy: Proxy,
     /// The broker.
     pub kafka: Kafka,
+    /// The way to the store of the checkpoints.
+    pub way_to_store: Proxy,
+    /// That store.
+    _store: ObjectStore,
     /// The source of random instants.
     pub random: SmallRng,
     /// Many times instead of a few.
@@ -48,6 +56,20 @@ pub struct Plant {
 }
 
 impl Plant {
+    fn start(seed: u64, long: bool) -> Result<Plant> {
+        let proxy = Proxy::start()?;
+        let kafka = Kafka::start_behind(&proxy)?;
+        let store = ObjectStore::start(store::BUCKET)?;
+        Ok(Plant {
+            proxy,
+            kafka,
+            way_to_store: Proxy::to(store.port())?,
+            _store: store,
+            random: SmallRng::seed_from_u64(seed),
+            long,
+        })
+    }
+
     /// How often something is done.
     pub fn times(&self, short: usize, long: usize) -> usize {
         if self.long { long } else { short }
@@ -98,7 +120,9 @@ const FAULTS: &[Fault] = &[
     into("slow consumer", owners::slow_consumer),
     into("broker restarts", brokers::restarts),
     into("line to the broker", brokers::lines),
+    into("SIGTERM without broker", brokers::ended_without_broker),
     into("deliveries given up", brokers::given_up),
+    into("store of checkpoints", store::trouble),
     into("disorder and repeats", input::disorder),
     // Ends the load, so it comes last.
     into("told while killed", alerts::told),
@@ -107,6 +131,7 @@ const FAULTS: &[Fault] = &[
     alone("partitions added", input::partitions_added),
     alone("input topic made again", input::recreated),
     alone("full disk", disk::full),
+    alone("panic of a shop", panic::of_a_shop),
 ];
 
 fn main() -> ExitCode {
@@ -137,27 +162,46 @@ fn run(faults: &[&Fault], long: bool) -> Result<bool> {
         Err(_) => u64::from(std::process::id()),
     };
     println!("seed {seed}");
-    let proxy = Proxy::start()?;
-    let kafka = Kafka::start_behind(&proxy)?;
-    let mut plant = Plant {
-        proxy,
-        kafka,
-        random: SmallRng::seed_from_u64(seed),
-        long,
-    };
-    let mut lines = Vec::new();
-    let shared: Vec<&Fault> = faults.iter().copied().filter(|f| matches!(f.run, Run::Into(_))).collect();
-    for together in shared.chunks(if long { 1 } else { shared.len().max(1) }) {
-        lines.extend(into_a_stage(&mut plant, together));
-    }
-    for fault in faults {
-        if let Run::Alone(run) = fault.run {
-            lines.push(by_itself(&mut plant, fault, run));
-        }
-    }
+    // Built once, before two threads ask for it.
+    peakdesk_tests::peakdesk()?;
+    let (shared, own): (Vec<&Fault>, Vec<&Fault>) = faults.iter().partition(|fault| matches!(fault.run, Run::Into(_)));
+    let (first, second) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| all_by_themselves(&own, seed, long));
+        let first = all_into_stages(&shared, seed.wrapping_add(1), long);
+        (first, beside.join())
+    });
+    let second = second.map_err(|_| Failure::fatal("the thread of the faults with systems of their own panicked"))?;
+    let mut lines = [first?, second?].concat();
+    lines.sort_by_key(|line| FAULTS.iter().position(|fault| fault.name == line.name));
     println!("\n{}", report::HEAD);
     lines.iter().for_each(|line| println!("{line}"));
     Ok(lines.iter().all(|line| line.rows.is_some()))
+}
+
+/// Injects faults into running systems: one in the short form, one for each in the long form.
+fn all_into_stages(faults: &[&Fault], seed: u64, long: bool) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    if !faults.is_empty() {
+        let mut plant = Plant::start(seed, long)?;
+        for together in faults.chunks(if long { 1 } else { faults.len() }) {
+            lines.extend(into_a_stage(&mut plant, together));
+        }
+    }
+    Ok(lines)
+}
+
+/// Runs faults that make their own systems, one after the other.
+fn all_by_themselves(faults: &[&Fault], seed: u64, long: bool) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    if !faults.is_empty() {
+        let mut plant = Plant::start(seed, long)?;
+        for fault in faults {
+            if let Run::Alone(run) = fault.run {
+                lines.push(by_itself(&mut plant, fault, run));
+            }
+        }
+    }
+    Ok(lines)
 }
 
 /// Injects faults into one running system; the first that fails is the last.

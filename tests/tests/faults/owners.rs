@@ -59,29 +59,43 @@ pub fn partitions(stage: &mut Stage<'_>, number: usize) -> Result<usize> {
     })
 }
 
-/// A member is stopped without its knowing until others have taken over, and goes on where it was.
+/// Of each role, the member that is disturbed and the one that takes over.
+fn pairs(stage: &Stage<'_>) -> Vec<(&'static str, usize, usize)> {
+    let pair = |role| match stage.members_of(role)[..] {
+        [one, other] => Some((role, one, other)),
+        _ => None,
+    };
+    ["intake", "scorer", "warehouse"].into_iter().filter_map(pair).collect()
+}
+
+/// A member of each role is stopped without its knowing until the others have taken over, and goes on where it was.
 pub fn zombie(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     for _ in 0..plant.times(1, 5) {
-        for role in ["intake", "scorer", "warehouse"] {
-            let [sleeper, heir] = stage.members_of(role)[..] else { continue };
+        let pairs = pairs(stage);
+        for (role, sleeper, heir) in &pairs {
             let all = owned(role).2;
             wait_until(&format!("both members of {role} to own something"), SOON, || {
-                let (a, b) = (partitions(stage, sleeper)?, partitions(stage, heir)?);
+                let (a, b) = (partitions(stage, *sleeper)?, partitions(stage, *heir)?);
                 ensure!(a > 0 && b > 0 && a + b >= all, "{a} and {b} of {all}");
                 Ok(Some(()))
             })?;
-            stage.member(sleeper)?.process()?.pause()?;
+        }
+        for (_, sleeper, _) in &pairs {
+            stage.member(*sleeper)?.process()?.pause()?;
             stage.tally.injected += 1;
-            let taken = wait_until("the other to take over", LONG, || {
-                let has = partitions(stage, heir)?;
+        }
+        for (role, sleeper, heir) in &pairs {
+            let all = owned(role).2;
+            let taken = wait_until(&format!("the other {role} to take over"), LONG, || {
+                let has = partitions(stage, *heir)?;
                 ensure!(has == all, "{has} of {all}");
                 Ok(Some(()))
             });
-            stage.member(sleeper)?.process()?.resume()?;
+            stage.member(*sleeper)?.process()?.resume()?;
             taken?;
-            stage.ensure_load()?;
-            stage.recovered()?;
         }
+        stage.ensure_load()?;
+        stage.recovered()?;
     }
     Ok(())
 }
@@ -108,29 +122,30 @@ pub fn storm(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     stage.recovered()
 }
 
-/// A member does not poll for longer than `max.poll.interval.ms`: the group goes on without it, and it comes back.
+/// Of each role a member does not poll for longer than `max.poll.interval.ms`: the group goes on without it, and it comes back.
 pub fn slow_consumer(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     let patience = ["kafka.options.max.poll.interval.ms=3500".to_owned()];
     for _ in 0..plant.times(1, 5) {
-        for (role, point) in [
-            ("intake", "delivery-send"),
-            ("scorer", "delivery-send"),
-            ("warehouse", "file-written"),
-        ] {
-            let [slow, _] = stage.members_of(role)[..] else { continue };
-            stage.kill(slow)?;
+        let pairs = pairs(stage);
+        for (role, slow, _) in &pairs {
+            let point = if *role == "warehouse" { "file-written" } else { "delivery-send" };
             let passes = plant.random.random_range(5..20);
-            stage.start_with(slow, &patience, Some(&format!("{point}:{passes}:6000")))?;
+            stage.kill(*slow)?;
+            stage.start_with(*slow, &patience, Some(&format!("{point}:{passes}:6000")))?;
+        }
+        for (role, slow, _) in &pairs {
             // The client says so when the member polls again; the group has gone on without it by then.
-            wait_until("the slow member to learn that it was too slow", LONG, || {
-                let process = stage.member(slow)?.process()?;
+            wait_until(&format!("the slow {role} to learn that it was too slow"), LONG, || {
+                let process = stage.member(*slow)?.process()?;
                 process.alive()?;
                 ensure!(process.stderr()?.contains("PollExceeded"), "it was not yet");
                 Ok(Some(()))
             })?;
             stage.tally.injected += 1;
-            stage.ensure_load()?;
-            stage.recovered()?;
+        }
+        stage.ensure_load()?;
+        stage.recovered()?;
+        for (_, slow, _) in pairs {
             stage.kill(slow)?;
             stage.start(slow)?;
         }

@@ -9,6 +9,7 @@ use crate::Tally;
 pub const HEAD: &str = "fault                     injected  rows compared  rows different  recovery s       s";
 
 /// A line of it.
+#[derive(Clone)]
 pub struct Line {
     /// The fault.
     pub name: &'static str,

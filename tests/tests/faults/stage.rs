@@ -3,15 +3,19 @@
 //! ```text
 //! begin ─► (fault, recovered)* ─► end: all is read and final ─► judge: equal to an undisturbed run?
 //! ```
+//!
+//! Its checkpoints are in a bucket, taken often, so that whoever dies has one to go on from.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use peakdesk_tests::object_store::{ACCESS_KEY, REGION, SECRET_KEY};
 use peakdesk_tests::support::{INPUTS, LONG, Role, Topics, complete_until_ms, text};
-use peakdesk_tests::{Context, Failure, Process, Result, Scene, ensure, wait_until};
+use peakdesk_tests::{Context, Failure, Process, Result, Scene, bail, ensure, wait_until};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
+use crate::store::BUCKET;
 use crate::{Plant, Tally, judge};
 
 /// Partitions of chat, orders and refunds.
@@ -97,6 +101,17 @@ impl<'s> Stage<'s> {
         for option in OPTIONS {
             topics = topics.with(format!("kafka.options.{option}"));
         }
+        let checkpoints = [
+            format!("checkpoint.url=s3://{BUCKET}/{}", scene.prefix()),
+            format!("checkpoint.endpoint=http://127.0.0.1:{}", plant.way_to_store.port()),
+            format!("checkpoint.region={REGION}"),
+            "checkpoint.allow_http=true".to_owned(),
+            "checkpoint.every=2s".to_owned(),
+        ];
+        topics = checkpoints.into_iter().fold(topics, Topics::with);
+        topics = topics
+            .with_env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .with_env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         Ok(Stage {
             bootstrap: format!("kafka.bootstrap=127.0.0.1:{}", plant.proxy.port()),
             scene,
@@ -189,6 +204,22 @@ impl<'s> Stage<'s> {
         self.member(number)?.running.take().context("not running")?.terminate()
     }
 
+    /// Asks members to end, all at once, whatever they say when they do; none may take longer than a process is given.
+    pub fn terminate_all(&mut self, numbers: &[usize]) -> Result {
+        let mut roles = Vec::new();
+        for number in numbers {
+            roles.push(self.member(*number)?.running.take().context("not running")?);
+        }
+        std::thread::scope(|scope| {
+            let end = |mut role: Role| scope.spawn(move || role.process.terminate().map(drop));
+            let ends: Vec<_> = roles.into_iter().map(end).collect();
+            let all = ends
+                .into_iter()
+                .map(|end| end.join().unwrap_or_else(|_| bail!("a thread panicked")));
+            all.collect()
+        })
+    }
+
     /// Ends a member for good.
     pub fn dismiss(&mut self, number: usize) -> Result {
         self.terminate(number)?;
@@ -260,6 +291,7 @@ impl<'s> Stage<'s> {
 
     /// Waits until the intakes have committed what is in the inputs now; the time (ms) up to which they are complete then.
     fn forwarded(&mut self) -> Result<f64> {
+        let mut lowest = f64::INFINITY;
         for topic in INPUTS {
             let name = self.topics.topic(topic);
             let ends = self.topics.broker().high_watermarks(&name)?;
@@ -273,22 +305,25 @@ impl<'s> Stage<'s> {
                 ensure!(at.iter().zip(&ends).all(|(at, end)| at >= end), "{at:?} of {ends:?}");
                 Ok(Some(()))
             })?;
-        }
-        let mut lowest = f64::INFINITY;
-        let intakes = self.members_of("intake");
-        for (topic, count) in INPUTS.iter().zip(PARTITIONS) {
-            for partition in 0..count {
-                let labels = format!("partition=\"{partition}\",topic=\"{topic}\"");
-                let mut newest = 0.0_f64;
-                for number in &intakes {
-                    // A partition that moved away leaves its last value behind.
-                    let values = self.member(*number)?.metric("peakdesk_intake_source_clock_milliseconds", &labels)?;
-                    newest = values.into_iter().fold(newest, f64::max);
-                }
-                lowest = lowest.min(newest);
+            // One that never had a record has no clock.
+            for (partition, _) in ends.iter().enumerate().filter(|(_, end)| **end > 0) {
+                lowest = lowest.min(self.clock(topic, partition)?);
             }
         }
         Ok(lowest)
+    }
+
+    /// The newest clock (ms) of a source partition that an intake tells.
+    fn clock(&mut self, topic: &str, partition: usize) -> Result<f64> {
+        let labels = format!("partition=\"{partition}\",topic=\"{topic}\"");
+        wait_until(&format!("an intake to tell the clock of {labels}"), LONG, || {
+            let mut newest = None;
+            for member in self.members.iter_mut().filter(|member| member.role == "intake") {
+                let values = member.metric("peakdesk_intake_source_clock_milliseconds", &labels)?;
+                newest = values.into_iter().chain(newest).reduce(f64::max);
+            }
+            Ok(newest)
+        })
     }
 
     /// Waits for the end of the simulation and until all of it is forwarded.

@@ -9,6 +9,7 @@ mod alerter_robots;
 mod alerter_support;
 mod bad_input;
 mod checkpoint;
+mod checkpoint_rebalance;
 mod checkpoint_s3;
 mod checkpoint_support;
 mod console;

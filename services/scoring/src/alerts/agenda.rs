@@ -57,15 +57,20 @@ impl Agenda {
         }
         let first = up_to(self.clock.unwrap_or(clock), constants.alert_step_ms);
         for place in std::mem::take(&mut self.stirred) {
-            if let Some(shop) = shops.get_mut(place as usize) {
+            if let Some(shop) = shops.get_mut(place as usize).filter(|shop| !shop.set_aside) {
+                out.work_on(Some(place));
                 self.plan_touched(place, shop, first, constants);
             }
         }
+        out.work_on(None);
         while let Some(entry) = self.items.first_entry().filter(|e| *e.key() < clock) {
             let (t, items) = entry.remove_entry();
             let mut rows = Vec::new();
             for (place, items) in by_shop(items) {
-                let Some(shop) = shops.get_mut(place as usize) else { continue };
+                let Some(shop) = shops.get_mut(place as usize).filter(|shop| !shop.set_aside) else {
+                    continue;
+                };
+                out.work_on(Some(place));
                 let cx = Context {
                     constants,
                     policy: policies.of(&shop.id),
@@ -73,6 +78,7 @@ impl Agenda {
                 };
                 out.counts.evaluations += self.evaluate(t, place, shop, items, &cx, &mut rows);
             }
+            out.work_on(None);
             rows.sort_by(|a, b| key(a).cmp(&key(b)));
             for mut row in rows {
                 row.stamp.position = out.position();

@@ -12,6 +12,7 @@ mod example_rows;
 mod generate;
 mod kit;
 mod law_alerts;
+mod law_aside;
 mod law_frames;
 mod law_history;
 mod law_live;
