@@ -413,7 +413,8 @@ pub fn compare(scene: &Scene, args: &[&str]) -> Result<String> {
 
 /// Answers a query over Parquet files as JSON: a list of rows, each a list of texts or nulls.
 pub fn query(scene: &Scene, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
-    let code = "import duckdb, json, sys\nrows = duckdb.sql(sys.argv[1]).fetchall()\n\
+    // What takes it some seconds it says so on the standard output, unless it is told not to.
+    let code = "import duckdb, json, sys\nduckdb.execute('SET enable_progress_bar = false')\nrows = duckdb.sql(sys.argv[1]).fetchall()\n\
         text = lambda v: None if v is None else v.decode('utf-8', 'replace') if isinstance(v, bytes) else str(v)\n\
         print(json.dumps([[text(v) for v in row] for row in rows]))";
     let outcome = scene.program("query", python()?).args(["-c", code, sql]).run(SOON)?.success()?;

@@ -184,7 +184,9 @@ fn all_into_stages(faults: &[&Fault], seed: u64, long: bool) -> Result<Vec<Line>
     if !faults.is_empty() {
         let mut plant = Plant::start(seed, long)?;
         for together in faults.chunks(if long { 1 } else { faults.len() }) {
-            lines.extend(into_a_stage(&mut plant, together));
+            let new = into_a_stage(&mut plant, together);
+            new.iter().for_each(|line| println!("{line}"));
+            lines.extend(new);
         }
     }
     Ok(lines)
@@ -197,7 +199,9 @@ fn all_by_themselves(faults: &[&Fault], seed: u64, long: bool) -> Result<Vec<Lin
         let mut plant = Plant::start(seed, long)?;
         for fault in faults {
             if let Run::Alone(run) = fault.run {
-                lines.push(by_itself(&mut plant, fault, run));
+                let line = by_itself(&mut plant, fault, run);
+                println!("{line}");
+                lines.push(line);
             }
         }
     }

@@ -51,6 +51,8 @@ fn rescale(scene: &Scene, protocol: &str) -> Result {
     wait_for_shares(&mut [&mut last], &[PARTITIONS])?;
     let restored = count(&mut last, "restores_total", "outcome=\"checkpoint\"")?;
     ensure!(restored == 3.0, "{restored} partitions went on from a checkpoint");
+    stage.still_runs()?;
+    stage.end_load()?;
     stage.tables_are_those_of_a_replay(&mut [last])
 }
 

@@ -78,6 +78,11 @@ impl<'s> Stage<'s> {
         Ok(())
     }
 
+    /// Ends the traffic before its time.
+    pub fn end_load(&mut self) -> Result {
+        self.simulator.terminate().map(drop)
+    }
+
     /// The end of each partition of the shop log.
     pub fn log_ends(&self) -> Result<Vec<i64>> {
         Kafka::shared()?.high_watermarks(&self.scene.name("shop-log"))
