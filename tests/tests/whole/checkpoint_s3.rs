@@ -135,6 +135,7 @@ fn a_state_that_does_not_come_blocks_nobody_and_is_given_up_with_its_partition()
             })?;
         }
         stage.still_runs()?;
+        stage.end_load()?;
         others.push(first);
         stage.tables_are_those_of_a_replay(&mut others)
     });
