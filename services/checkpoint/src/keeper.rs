@@ -13,6 +13,7 @@ use crate::store::{Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -90,6 +91,8 @@ pub struct Keeper {
     runtime: Option<Runtime>,
     handle: Handle,
     store: Store,
+    /// Cloned by every task that has not ended.
+    running: Arc<()>,
 }
 
 impl Drop for Keeper {
@@ -113,12 +116,18 @@ impl Keeper {
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
             store,
+            running: Arc::new(()),
         })
     }
 
     /// Where checkpoints are.
     pub fn url(&self) -> &str {
         self.store.url()
+    }
+
+    /// Tasks that have not ended.
+    pub fn in_flight(&self) -> usize {
+        Arc::strong_count(&self.running) - 1
     }
 
     /// Writes a state; its size in bytes is the result.
@@ -178,7 +187,9 @@ impl Keeper {
 
     fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Task<T> {
         let (sender, result) = sync_channel(1);
+        let running = self.running.clone();
         let work = async move {
+            let _running = running;
             // Nobody waits any more: the task was cancelled.
             let _ = sender.send(work.await);
         };

@@ -27,9 +27,9 @@ impl Held {
     }
 
     /// Keeps a state; the one kept longest goes if there are too many.
-    pub(crate) fn keep(&self, partition: Partition) {
+    pub(crate) fn keep(&self, partition: Partition, now: Instant) {
         let mut states = self.states();
-        states.push_back((Instant::now(), partition));
+        states.push_back((now, partition));
         let gone = if states.len() > self.max { states.pop_front() } else { None };
         // Letting go of a large state takes time that the other threads need not wait for.
         drop(states);
@@ -37,17 +37,20 @@ impl Held {
     }
 
     /// Takes a state out.
-    pub(crate) fn take(&self, number: i32) -> Option<Partition> {
-        self.expire();
+    pub(crate) fn take(&self, number: i32, now: Instant) -> Option<Partition> {
+        self.expire(now);
         let mut states = self.states();
         let at = states.iter().position(|(_, p)| p.number == number)?;
         states.remove(at).map(|(_, partition)| partition)
     }
 
     /// Lets go of what was kept for too long.
-    pub(crate) fn expire(&self) {
+    pub(crate) fn expire(&self, now: Instant) {
         let mut states = self.states();
-        let n = states.iter().take_while(|(since, _)| since.elapsed() > self.limit).count();
+        let n = states
+            .iter()
+            .take_while(|(since, _)| now.duration_since(*since) > self.limit)
+            .count();
         let gone: Vec<_> = states.drain(..n).collect();
         drop(states);
         drop(gone);

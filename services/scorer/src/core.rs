@@ -1,0 +1,183 @@
+//! What a worker does with its partitions, without Kafka: taking over, folding, writing, saving.
+//!
+//! ```text
+//! take_over ─► restore ─┐
+//! read ─────────────────┴─► fold ─► emit ─► Outbox ─► acknowledged? ─► save
+//! ```
+//!
+//! Always holds: nothing here waits, and nothing here looks at a clock: what time it is comes with every call.
+//!
+//! Not here: the consumer, the producer and the live figures, which the role has around it. The simulation has others.
+
+use crate::partition::{Emit, Partition};
+use crate::restore::Coming;
+use crate::save::Saver;
+use crate::{ScorerError, Shared};
+use peakdesk_log::delivery::{Delivery, Outgoing};
+use peakdesk_log::error::LogError;
+use peakdesk_log::group::{Member, Start};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// A message of the shop log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogMessage<'a> {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Value.
+    pub payload: &'a [u8],
+}
+
+/// Where the log is read from.
+pub trait Seat {
+    /// Reads a partition again from `offset`, not before it is resumed.
+    fn hold(&self, topic: &str, partition: i32, offset: i64) -> Result<(), LogError>;
+    /// Goes on reading a partition that was held.
+    fn resume(&self, topic: &str, partition: i32) -> Result<(), LogError>;
+}
+
+impl Seat for Member {
+    fn hold(&self, topic: &str, partition: i32, offset: i64) -> Result<(), LogError> {
+        Member::hold(self, topic, partition, offset)
+    }
+
+    fn resume(&self, topic: &str, partition: i32) -> Result<(), LogError> {
+        Member::resume(self, topic, partition)
+    }
+}
+
+/// Where results and alerts go: messages are counted, those of one partition arrive in order, and one that fails is an error of
+/// every later call.
+pub trait Outbox {
+    /// Queues a message.
+    fn send(&mut self, topic: &str, partition: i32, payload: &[u8]) -> Result<(), LogError>;
+    /// How many messages were queued: the number of the next one.
+    fn sent(&self) -> u64;
+    /// Every message whose number is below it is acknowledged.
+    fn acknowledged_until(&self) -> u64;
+}
+
+impl Outbox for Delivery {
+    fn send(&mut self, topic: &str, partition: i32, payload: &[u8]) -> Result<(), LogError> {
+        let (key, payload, headers) = (None, Some(payload), None);
+        Delivery::send(
+            self,
+            Outgoing {
+                topic,
+                partition,
+                key,
+                payload,
+                headers,
+            },
+        )
+    }
+
+    fn sent(&self) -> u64 {
+        Delivery::sent(self)
+    }
+
+    fn acknowledged_until(&self) -> u64 {
+        Delivery::acknowledged_until(self)
+    }
+}
+
+/// The partitions of a worker.
+pub struct Core<'s> {
+    shared: &'s Shared,
+    saver: Saver<'s>,
+    /// Assigned and not folded yet.
+    coming: BTreeMap<i32, Coming>,
+    pub(crate) partitions: BTreeMap<i32, Partition>,
+}
+
+impl<'s> Core<'s> {
+    /// Without any partition.
+    pub fn new(shared: &'s Shared) -> Self {
+        Core {
+            shared,
+            saver: Saver::new(shared),
+            coming: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+        }
+    }
+
+    /// A partition was assigned.
+    pub fn take_over(&mut self, start: &Start, now: Instant) {
+        let held = self.shared.held.take(start.partition, now);
+        self.coming.insert(start.partition, Coming::new(start, held, self.shared, now));
+    }
+
+    /// A partition was revoked.
+    pub fn give_up(&mut self, number: i32, now: Instant) {
+        self.coming.remove(&number);
+        self.saver.end(number);
+        if let Some(partition) = self.partitions.remove(&number) {
+            self.shared.held.keep(partition, now);
+        }
+        self.shared.refusals.remove(number);
+        self.shared.metrics.forget(number);
+    }
+
+    /// Reads a message of a partition that was assigned.
+    pub fn read(&mut self, message: &LogMessage<'_>, now: Instant) -> Result<(), ScorerError> {
+        if let Some(partition) = self.partitions.get_mut(&message.partition) {
+            return partition.read(message, self.shared);
+        }
+        if let Some(coming) = self.coming.get_mut(&message.partition) {
+            coming.prove(message, self.shared, now);
+        }
+        Ok(())
+    }
+
+    /// The end of a partition was reached.
+    pub fn reached_end(&mut self, number: i32, now: Instant) {
+        if let Some(partition) = self.partitions.get_mut(&number) {
+            partition.end_seen = Some(now);
+        }
+    }
+
+    /// Goes on with what is under way: brings partitions that were taken over further, writes rows that waited long enough, and
+    /// takes checkpoints that are due.
+    pub fn step(&mut self, seat: &impl Seat, outbox: &mut impl Outbox, now: Instant) -> Result<(), ScorerError> {
+        self.restore(seat, now)?;
+        self.emit(Emit::Waiting, outbox, now)?;
+        self.saver.step(&mut self.partitions, outbox, now)
+    }
+
+    /// Writes all rows there are.
+    pub fn finish(&mut self, outbox: &mut impl Outbox, now: Instant) -> Result<(), ScorerError> {
+        self.emit(Emit::All, outbox, now)
+    }
+
+    /// Shows on the metrics how far everything is.
+    pub fn show(&mut self, now: Instant) {
+        for (number, partition) in &mut self.partitions {
+            self.shared.metrics.show(*number, &partition.fold, partition.caught_up(now));
+            partition.report(now);
+        }
+        self.saver.show();
+        self.shared.held.expire(now);
+    }
+
+    fn restore(&mut self, seat: &impl Seat, now: Instant) -> Result<(), ScorerError> {
+        let mut ready = Vec::new();
+        for coming in self.coming.values_mut() {
+            ready.extend(coming.step(seat, self.shared, now)?);
+        }
+        for partition in ready {
+            self.coming.remove(&partition.number);
+            self.saver.begin(&partition, now);
+            self.partitions.insert(partition.number, partition);
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, which: Emit, outbox: &mut impl Outbox, now: Instant) -> Result<(), ScorerError> {
+        for partition in self.partitions.values_mut() {
+            partition.emit(which, outbox, self.shared, now)?;
+        }
+        Ok(())
+    }
+}
