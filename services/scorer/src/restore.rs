@@ -80,7 +80,7 @@ impl Coming {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Refused) {
             Phase::Due(below, at) if at > now => Phase::Due(below, at),
             Phase::Due(below, _) => self.look(below, shared, now),
-            Phase::Looking(below, search) => match search.look() {
+            Phase::Looking(below, mut search) => match search.look() {
                 Progress::Running => Phase::Looking(below, search),
                 Progress::Done(Ok(found)) => self.found(found, shared, now),
                 Progress::Done(Err(error)) => self.store_failed(below, &error.to_string(), shared, now),

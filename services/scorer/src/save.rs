@@ -124,7 +124,7 @@ impl<'s> Saver<'s> {
         let state = match state {
             State::Unacknowledged(sent, snapshot) if outbox.acknowledged_until() < sent => State::Unacknowledged(sent, snapshot),
             State::Unacknowledged(_, snapshot) => State::Saving(keeper.save(head.clone(), snapshot)),
-            State::Saving(task) => match task.look() {
+            State::Saving(mut task) => match task.look() {
                 Progress::Running => State::Saving(task),
                 Progress::Done(Ok(bytes)) => {
                     self.saved(&head, bytes, now);

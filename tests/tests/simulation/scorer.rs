@@ -106,7 +106,7 @@ impl<'s> Scorer<'s> {
         Scorer {
             lives,
             checkpoints,
-            keeper: Arc::new(Keeper::new(store).unwrap()),
+            keeper: Arc::new(Keeper::without_threads(store)),
             front,
             shared: None,
             life: None,
@@ -160,10 +160,9 @@ impl<'s> Scorer<'s> {
     /// It dies; what it had sent may still arrive, and a write that was under way ends as said, or not at all.
     pub fn crash(&mut self, write: Option<Put>) -> Option<Post> {
         if let Some(put) = write {
-            self.end_write(put);
+            self.front.release_unheard(put);
         }
         let post = self.life.take().map(|life| life.outbox.post);
-        self.wait();
         post
     }
 
@@ -192,7 +191,6 @@ impl<'s> Scorer<'s> {
     /// Ends the write that is under way.
     pub fn end_write(&mut self, put: Put) {
         self.front.release(put);
-        self.wait();
     }
 
     pub fn take_over(&mut self, start: &Start, now: Instant) {
@@ -210,7 +208,6 @@ impl<'s> Scorer<'s> {
         let Some(life) = &mut self.life else { return };
         life.reading.positions.borrow_mut().remove(&partition);
         life.core.give_up(partition, now);
-        self.wait();
     }
 
     /// Reads up to `most` messages, then goes on with what is under way. An error ends the thread.
@@ -235,24 +232,12 @@ impl<'s> Scorer<'s> {
             }
             life.outbox.post.check().map_err(|e| e.to_string())?;
             life.core.step(&life.reading, &mut life.outbox, now).map_err(|e| e.to_string())?;
-            wait(&self.keeper, &self.front);
             if next.is_none() {
                 break;
             }
         }
         self.front.set_weather(FAIR);
         Ok(read)
-    }
-
-    fn wait(&self) {
-        wait(&self.keeper, &self.front);
-    }
-}
-
-/// Waits until only a write that waits for the world is under way.
-fn wait(keeper: &Keeper, front: &Front) {
-    while keeper.in_flight() != usize::from(front.is_waiting()) {
-        std::thread::yield_now();
     }
 }
 

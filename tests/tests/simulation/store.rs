@@ -4,7 +4,7 @@
 //! takes its time waits until the world says how it ends, or until its writer dies.
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -54,12 +54,20 @@ pub struct Objects {
     written: Mutex<BTreeMap<Path, u64>>,
 }
 
+/// A write that takes its time.
+#[derive(Debug)]
+struct Waiting {
+    end: oneshot::Sender<Put>,
+    location: Path,
+    payload: PutPayload,
+}
+
 /// The store as one scorer sees it.
 #[derive(Debug)]
 pub struct Front {
     objects: Arc<Objects>,
     weather: Mutex<Weather>,
-    waiting: Mutex<Option<oneshot::Sender<Put>>>,
+    waiting: Mutex<Option<Waiting>>,
 }
 
 impl Front {
@@ -77,14 +85,23 @@ impl Front {
 
     /// Whether a write waits for its end.
     pub fn is_waiting(&self) -> bool {
-        self.waiting.lock().unwrap().as_ref().is_some_and(|sender| !sender.is_closed())
+        self.waiting.lock().unwrap().as_ref().is_some_and(|w| !w.end.is_closed())
     }
 
     /// Says how the write that waits ends.
     pub fn release(&self, put: Put) {
-        if let Some(sender) = self.waiting.lock().unwrap().take() {
+        if let Some(waiting) = self.waiting.lock().unwrap().take() {
             // Its writer may have died.
-            let _ = sender.send(put);
+            let _ = waiting.end.send(put);
+        }
+    }
+
+    /// The same for one whose writer dies before it hears.
+    pub fn release_unheard(&self, put: Put) {
+        let waiting = self.waiting.lock().unwrap().take();
+        if let Some(Waiting { location, payload, .. }) = waiting {
+            // Nobody is there to be told of an error.
+            let _ = self.write(&location, payload, put).now_or_never();
         }
     }
 
@@ -129,9 +146,13 @@ impl ObjectStore for Front {
         let put = match weather.put {
             Some(put) => put,
             None => {
-                let (sender, end) = oneshot::channel();
-                *self.waiting.lock().unwrap() = Some(sender);
-                end.await.unwrap_or(Put::Fails)
+                let (end, ended) = oneshot::channel();
+                *self.waiting.lock().unwrap() = Some(Waiting {
+                    end,
+                    location: location.clone(),
+                    payload: payload.clone(),
+                });
+                ended.await.unwrap_or(Put::Fails)
             }
         };
         self.write(location, payload, put).await
