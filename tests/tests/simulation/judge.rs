@@ -43,21 +43,20 @@ pub fn straight(broker: &Broker, slice_ms: i64) -> Result<(Files, Rows), String>
                 .on(shelf.clone())
                 .with_part_rows(PART_ROWS)
         };
-        let (mut figures, mut alerts) = (slicer(), slicer());
-        let mut fold = Fold::new(Constants::default());
+        let (mut fold, mut rows) = (Fold::new(Constants::default()), Rows::default());
         for (offset, bytes) in (0..).zip(broker.all(Out::Log, partition)) {
-            let mut rows = fold_one(&mut fold, offset, bytes)?;
-            let alarms = Rows {
-                alerts: std::mem::take(&mut rows.alerts),
-                ..Rows::default()
-            };
-            for (slicer, rows) in [(&mut figures, &rows), (&mut alerts, &alarms)] {
-                let batches = rows.to_batches(partition).map_err(|e| e.to_string())?;
-                slicer.push(batches, fold.now()).map_err(|e| e.to_string())?;
-            }
-            all.append(rows);
-            all.append(alarms);
+            rows.append(fold_one(&mut fold, offset, bytes)?);
         }
+        let alerts = Rows {
+            alerts: std::mem::take(&mut rows.alerts),
+            ..Rows::default()
+        };
+        for rows in [&rows, &alerts] {
+            let batches = rows.to_batches(partition).map_err(|e| e.to_string())?;
+            slicer().push(batches, fold.now()).map_err(|e| e.to_string())?;
+        }
+        all.append(rows);
+        all.append(alerts);
     }
     Ok((shelf.files(), all))
 }

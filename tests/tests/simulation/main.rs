@@ -24,6 +24,10 @@ mod story;
 mod warehouse;
 mod world;
 
+// Worlds are made of small allocations.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 use run::{Outcome, SEEDS, chosen_seed, in_parallel, run, seeds, shown};
 use world::Mutant;
 

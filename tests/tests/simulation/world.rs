@@ -35,10 +35,10 @@ use std::time::{Duration, Instant};
 pub const LOG_PARTITIONS: i32 = 2;
 /// After so much time nothing can change any more: orders are followed for 45 days after their last event.
 const HORIZON_MS: i64 = 75 * DAY_MS;
-const JUMP_MS: i64 = 5 * DAY_MS;
+const JUMP_MS: i64 = 25 * DAY_MS;
 const LONG_JUMPS: i64 = HORIZON_MS / JUMP_MS;
 /// So many rounds in which nothing happens mean that nothing will.
-const QUIET_ROUNDS: usize = 4;
+const QUIET_ROUNDS: usize = 2;
 /// Healing takes no longer than this, or something is stuck.
 const ROUNDS_MAX: usize = 3_000;
 
