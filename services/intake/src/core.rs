@@ -17,7 +17,7 @@ use crate::registry::SchemaError;
 use crate::router::{Router, Source};
 use crate::run_on::RunOn;
 use peakdesk_log::client::MESSAGE_BYTES_MAX;
-use peakdesk_log::group::Start;
+use peakdesk_log::group::{Heard, Start};
 use peakdesk_model::event::DeadReason;
 use peakdesk_model::frame::{Frame, FrameError};
 use peakdesk_model::input::Topic;
@@ -225,11 +225,14 @@ impl Core {
         }
     }
 
-    /// Lets the clocks run on to the wall time `wall` (ms), as far as the brokers were heard: what is then to be said to every log
-    /// partition.
-    pub fn tick(&mut self, wall: i64, heard: i64, speed: f64) -> Result<Vec<Message>, FrameError> {
+    /// Lets the clocks run on to the wall time `wall` (ms), each as far as its partition was heard of and all that came is read: what is
+    /// then to be said to every log partition.
+    pub fn tick(&mut self, wall: i64, heard: impl Fn(i32) -> Heard, speed: f64) -> Result<Vec<Message>, FrameError> {
         for (place, lane) in self.lanes.iter_mut().enumerate() {
-            if let Some(clock) = lane.run_on.run(wall.min(heard), speed) {
+            let heard = heard(lane.partition.partition);
+            if lane.next >= heard.until
+                && let Some(clock) = lane.run_on.run(wall.min(heard.at_ms), speed)
+            {
                 self.router.run_on_one(place, clock);
             }
         }

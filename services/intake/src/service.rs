@@ -320,7 +320,7 @@ impl Worker<'_> {
         for (partition, _) in self.waiting.extract_if(.., |(_, until)| *until <= now) {
             self.member.resume(self.name, partition)?;
         }
-        for message in self.core.tick(wall, self.member.contact_ms(), speed)? {
+        for message in self.core.tick(wall, |partition| self.member.heard(partition), speed)? {
             self.deliver(&message)?;
         }
         self.delivery.flush(FLUSH_PATIENCE)?;

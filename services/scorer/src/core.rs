@@ -90,6 +90,8 @@ pub struct Core<'s> {
     /// Assigned and not folded yet.
     coming: BTreeMap<i32, Coming>,
     pub(crate) partitions: BTreeMap<i32, Partition>,
+    /// Given up, and not kept before every message sent by then (so many) is acknowledged: a state says nothing again.
+    leaving: Vec<(u64, Partition)>,
 }
 
 impl<'s> Core<'s> {
@@ -100,21 +102,26 @@ impl<'s> Core<'s> {
             saver: Saver::new(shared),
             coming: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            leaving: Vec::new(),
         }
     }
 
     /// A partition was assigned.
     pub fn take_over(&mut self, start: &Start, now: Instant) {
-        let held = self.shared.held.take(start.partition, now);
+        let mut leaving = self.leaving.extract_if(.., |(_, p)| p.number == start.partition);
+        // What was sent from here arrives before what will be.
+        let held = leaving.next().map(|(_, partition)| partition);
+        drop(leaving);
+        let held = held.or_else(|| self.shared.held.take(start.partition, now));
         self.coming.insert(start.partition, Coming::new(start, held, self.shared, now));
     }
 
     /// A partition was revoked.
-    pub fn give_up(&mut self, number: i32, now: Instant) {
+    pub fn give_up(&mut self, number: i32, outbox: &impl Outbox) {
         self.coming.remove(&number);
         self.saver.end(number);
         if let Some(partition) = self.partitions.remove(&number) {
-            self.shared.held.keep(partition, now);
+            self.leaving.push((outbox.sent(), partition));
         }
         self.shared.refusals.remove(number);
         self.shared.metrics.forget(number);
@@ -142,6 +149,7 @@ impl<'s> Core<'s> {
     /// takes checkpoints that are due.
     pub fn step(&mut self, seat: &impl Seat, outbox: &mut impl Outbox, now: Instant) -> Result<(), ScorerError> {
         self.restore(seat, now)?;
+        self.keep(outbox, now);
         self.emit(Emit::Waiting, outbox, now)?;
         self.saver.step(&mut self.partitions, outbox, now)
     }
@@ -159,6 +167,15 @@ impl<'s> Core<'s> {
         }
         self.saver.show();
         self.shared.held.expire(now);
+    }
+
+    /// Keeps states that were given up, in case they come back, to whichever thread. What was sent from them must have arrived: if it was
+    /// lost, it would be missing for ever, and what another thread sends could overtake it.
+    fn keep(&mut self, outbox: &impl Outbox, now: Instant) {
+        let acknowledged = outbox.acknowledged_until();
+        for (_, partition) in self.leaving.extract_if(.., |(sent, _)| *sent <= acknowledged) {
+            self.shared.held.keep(partition, now);
+        }
     }
 
     fn restore(&mut self, seat: &impl Seat, now: Instant) -> Result<(), ScorerError> {

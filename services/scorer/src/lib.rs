@@ -149,7 +149,7 @@ impl Worker<'_> {
                 }
                 Change::Revoked(gone) => {
                     tracing::info!(partitions = ?gone.iter().map(|g| g.1).collect::<Vec<_>>(), "log partitions given up");
-                    gone.iter().for_each(|(_, number)| self.core.give_up(*number, now));
+                    gone.iter().for_each(|(_, number)| self.core.give_up(*number, &self.delivery));
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::sources::Sources;
 use crate::world::{Commits, Group, Mutant};
 use peakdesk_intake::core::{Core, Incoming, Settings, Taken};
 use peakdesk_intake::decode::{Edge, Format};
-use peakdesk_log::group::Start;
+use peakdesk_log::group::{Heard, Start};
 use peakdesk_model::input::Topic;
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -34,8 +34,8 @@ struct Life {
     core: Core,
     post: Post,
     positions: BTreeMap<i32, Position>,
-    /// Up to when the brokers were heard (ms).
-    heard: i64,
+    /// What was heard of the partitions.
+    heard: BTreeMap<i32, Heard>,
     /// A tick waits for its acknowledgements; whether idle partitions are to be committed too, and its wall time.
     flushing: Option<(bool, i64)>,
     changes: Vec<Change>,
@@ -75,7 +75,7 @@ impl Intake {
             core,
             post: Post::default(),
             positions: BTreeMap::new(),
-            heard: 0,
+            heard: BTreeMap::new(),
             flushing: None,
             changes: Vec::new(),
         });
@@ -177,8 +177,9 @@ impl Intake {
 
     /// It believes to hear the brokers although it does not: no client may do this.
     pub fn imagine(&mut self, now: i64) {
-        if let Some(life) = &mut self.life {
-            life.heard = now;
+        let Some(life) = &mut self.life else { return };
+        for partition in life.positions.keys() {
+            life.heard.insert(*partition, Heard { at_ms: now, until: 0 });
         }
     }
 }
@@ -221,7 +222,11 @@ impl Life {
         if self.core.sources() == 0 {
             return Ok(());
         }
-        for message in self.core.tick(now, self.heard, 1.0).map_err(|e| e.to_string())? {
+        for message in self
+            .core
+            .tick(now, |partition| self.heard.get(&partition).copied().unwrap_or_default(), 1.0)
+            .map_err(|e| e.to_string())?
+        {
             self.post
                 .put(Out::Log, message.log_partition, &message.bytes)
                 .map_err(|e| e.to_string())?;
@@ -229,7 +234,13 @@ impl Life {
         Ok(())
     }
 
-    fn hear(&mut self, _: Topic, sources: &Sources<'_>) {
-        self.heard = sources.now;
+    fn hear(&mut self, topic: Topic, sources: &Sources<'_>) {
+        for partition in self.positions.keys() {
+            let heard = Heard {
+                at_ms: sources.now,
+                until: sources.end(topic, *partition),
+            };
+            self.heard.insert(*partition, heard);
+        }
     }
 }

@@ -22,7 +22,7 @@ pub const SEEDS: u64 = 2_000;
 const SEEDS_VARIABLE: &str = "PEAKDESK_SIMULATION_SEEDS";
 const SEED_VARIABLE: &str = "PEAKDESK_SIMULATION_SEED";
 /// Steps that are shown of a seed that failed.
-const STEPS_SHOWN: usize = 60;
+const STEPS_SHOWN: usize = 600;
 
 pub static EDGE: LazyLock<Edge> = LazyLock::new(|| Edge {
     buyer_key: [7; 32],

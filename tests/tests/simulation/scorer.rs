@@ -204,10 +204,10 @@ impl<'s> Scorer<'s> {
         life.core.take_over(start, now);
     }
 
-    pub fn give_up(&mut self, partition: i32, now: Instant) {
+    pub fn give_up(&mut self, partition: i32) {
         let Some(life) = &mut self.life else { return };
         life.reading.positions.borrow_mut().remove(&partition);
-        life.core.give_up(partition, now);
+        life.core.give_up(partition, &life.outbox);
     }
 
     /// Reads up to `most` messages, then goes on with what is under way. An error ends the thread.

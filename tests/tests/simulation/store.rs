@@ -4,8 +4,8 @@
 //! takes its time waits until the world says how it ends, or until its writer dies.
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{

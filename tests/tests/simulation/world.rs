@@ -271,10 +271,9 @@ impl<'s> World<'s> {
 
     fn lose(&mut self, number: usize, partition: i32) {
         self.say(|| format!("{number} gives up {partition}"));
-        let now = self.now();
         match self.member(number) {
             (Group::Intake(_), place) => self.intakes[place].change(Change::Revoked(partition)),
-            (Group::Scorer, place) => self.scorers[place].give_up(partition, now),
+            (Group::Scorer, place) => self.scorers[place].give_up(partition),
             (_, place) => self.warehouses[place].give_up(partition),
         }
     }
