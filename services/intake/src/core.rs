@@ -300,3 +300,7 @@ fn decode(
     let full = waiting + 1 >= settings.max_frame_events || router.waiting_bytes(log_partition) >= FRAME_BYTES_MAX;
     Ok(full.then_some(log_partition))
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

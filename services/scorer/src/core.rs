@@ -198,3 +198,7 @@ impl<'s> Core<'s> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

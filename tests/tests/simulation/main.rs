@@ -10,11 +10,15 @@
 //!
 //! `PEAKDESK_SIMULATION_SEEDS` sets how many seeds are tried, `PEAKDESK_SIMULATION_SEED` tries one and prints its steps.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod auditor;
 mod broker;
 mod chaos;
 mod intake;
 mod judge;
+mod members;
+mod oracle;
 mod run;
 mod scorer;
 mod shelf;

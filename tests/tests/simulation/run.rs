@@ -4,7 +4,7 @@ use crate::auditor;
 use crate::judge;
 use crate::scorer::LIVES_MAX;
 use crate::shelf::Files;
-use crate::story;
+use crate::story::{self, Story};
 use crate::world::{Mutant, World};
 use peakdesk_intake::decode::Edge;
 use peakdesk_intake::registry::Schemas;
@@ -22,10 +22,10 @@ pub const SEEDS: u64 = 2_000;
 const SEEDS_VARIABLE: &str = "PEAKDESK_SIMULATION_SEEDS";
 const SEED_VARIABLE: &str = "PEAKDESK_SIMULATION_SEED";
 /// Steps that are shown of a seed that failed.
-const STEPS_SHOWN: usize = 600;
+const STEPS_SHOWN: usize = 60;
 
 pub static EDGE: LazyLock<Edge> = LazyLock::new(|| Edge {
-    buyer_key: [7; 32],
+    buyer_key: std::array::from_fn(|i| i as u8),
     future_skew_ms: 5 * MINUTE_MS,
     order_retention_ms: 45 * DAY_MS,
     schemas: Arc::new(Schemas::shipped().unwrap()),
@@ -35,6 +35,7 @@ pub static EDGE: LazyLock<Edge> = LazyLock::new(|| Edge {
 pub struct Outcome {
     /// What must not be.
     pub problem: Option<String>,
+    pub story: Story,
     pub files: Files,
     /// Empty unless asked for.
     pub steps: Vec<String>,
@@ -55,10 +56,13 @@ pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Outcome {
         judge::same_rows(&rows, &judge::undisturbed(&story, &EDGE)?)?;
         auditor::audit(&story, &rows, &world.broker)
     });
+    let (files, steps) = (world.shelf.files(), world.trace.take().unwrap_or_default());
+    drop(world);
     Outcome {
         problem: judged.err(),
-        files: world.shelf.files(),
-        steps: world.trace.take().unwrap_or_default(),
+        story,
+        files,
+        steps,
     }
 }
 

@@ -162,8 +162,7 @@ impl<'s> Scorer<'s> {
         if let Some(put) = write {
             self.front.release_unheard(put);
         }
-        let post = self.life.take().map(|life| life.outbox.post);
-        post
+        self.life.take().map(|life| life.outbox.post)
     }
 
     pub fn post(&self) -> Option<&Post> {
@@ -241,9 +240,12 @@ impl<'s> Scorer<'s> {
     }
 }
 
+/// Partition, offset and value; without one, the end of the partition.
+type Next = (i32, i64, Option<Rc<[u8]>>);
+
 impl Life<'_> {
     /// The next message of a partition that is read, or its end.
-    fn next(&self, broker: &Broker, rng: &mut SmallRng) -> Option<(i32, i64, Option<Rc<[u8]>>)> {
+    fn next(&self, broker: &Broker, rng: &mut SmallRng) -> Option<Next> {
         let mut positions = self.reading.positions.borrow_mut();
         let news: Vec<i32> = positions
             .iter()

@@ -14,7 +14,7 @@
 
 use crate::broker::{Broker, Carry, Post, Topic as Out};
 use crate::chaos::Chaos;
-use crate::intake::{Change, Intake};
+use crate::intake::Intake;
 use crate::scorer::{Lives, Scorer};
 use crate::shelf::{Disk, Memory};
 use crate::sources::Sources;
@@ -22,7 +22,6 @@ use crate::store::{FAIR, Objects, Put};
 use crate::story::Story;
 use crate::warehouse::Warehouse;
 use peakdesk_intake::decode::Edge;
-use peakdesk_log::group::Start;
 use peakdesk_model::input::Topic;
 use peakdesk_model::time::{DAY_MS, MINUTE_MS, SECOND_MS};
 use rand::rngs::SmallRng;
@@ -76,19 +75,19 @@ pub enum Mutant {
 pub struct World<'s> {
     pub rng: SmallRng,
     pub chaos: Chaos,
-    mutant: Option<Mutant>,
+    pub mutant: Option<Mutant>,
     edge: &'s Edge,
     pub sources: Sources<'s>,
     ends: i64,
     epoch: (Instant, i64),
     pub broker: Broker,
-    commits: Commits,
-    owners: BTreeMap<(Group, i32), usize>,
-    intakes: Vec<Intake>,
-    scorers: Vec<Scorer<'s>>,
-    warehouses: Vec<Warehouse>,
+    pub commits: Commits,
+    pub owners: BTreeMap<(Group, i32), usize>,
+    pub intakes: Vec<Intake>,
+    pub scorers: Vec<Scorer<'s>>,
+    pub warehouses: Vec<Warehouse>,
     /// The mail of the dead.
-    ghosts: Vec<Post>,
+    pub ghosts: Vec<Post>,
     pub shelf: Arc<Memory>,
     /// What was done, if anybody wants to know.
     pub trace: Option<Vec<String>>,
@@ -146,166 +145,10 @@ impl<'s> World<'s> {
         self.epoch.0 + Duration::from_millis((self.sources.now - self.epoch.1).max(0).unsigned_abs())
     }
 
-    fn say(&mut self, what: impl FnOnce() -> String) {
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
         let now = self.sources.now - self.epoch.1;
         if let Some(trace) = &mut self.trace {
             trace.push(format!("{:>10.3} {}", now as f64 / 1000.0, what()));
-        }
-    }
-
-    /// Every partition of every group.
-    fn groups(&self) -> Vec<(Group, i32)> {
-        let inputs = Topic::ALL
-            .into_iter()
-            .flat_map(|topic| (0..self.sources.partitions(topic)).map(move |p| (Group::Intake(topic), p)));
-        let log = [Group::Scorer, Group::Results, Group::Alerts]
-            .into_iter()
-            .flat_map(|group| (0..LOG_PARTITIONS).map(move |p| (group, p)));
-        inputs.chain(log).collect()
-    }
-
-    /// Intakes, then scorers, then warehouses.
-    fn members(&self) -> usize {
-        self.intakes.len() + self.scorers.len() + self.warehouses.len()
-    }
-
-    /// The kind of a member, and its place among its like.
-    fn member(&self, number: usize) -> (Group, usize) {
-        let (intakes, scorers) = (self.intakes.len(), self.scorers.len());
-        if number < intakes {
-            (Group::Intake(self.intakes[number].topic), number)
-        } else if number < intakes + scorers {
-            (Group::Scorer, number - intakes)
-        } else {
-            let place = number - intakes - scorers;
-            (self.warehouses[place].group, place)
-        }
-    }
-
-    fn is_alive(&self, number: usize) -> bool {
-        match self.member(number) {
-            (Group::Intake(_), place) => self.intakes[place].is_alive(),
-            (Group::Scorer, place) => self.scorers[place].is_alive(),
-            (_, place) => self.warehouses[place].is_alive(),
-        }
-    }
-
-    fn has(&self, number: usize, partition: i32) -> bool {
-        match self.member(number) {
-            (Group::Intake(_), place) => self.intakes[place].has(partition),
-            (Group::Scorer, place) => self.scorers[place].has(partition),
-            (_, place) => self.warehouses[place].has(partition),
-        }
-    }
-
-    fn start(&mut self, number: usize) {
-        self.say(|| format!("{number} starts"));
-        match self.member(number) {
-            (Group::Intake(_), place) => self.intakes[place].start(&self.sources, LOG_PARTITIONS),
-            (Group::Scorer, place) => self.scorers[place].start(),
-            (_, place) => self.warehouses[place].start(),
-        }
-    }
-
-    fn crash(&mut self, number: usize) {
-        self.say(|| format!("{number} dies"));
-        let post = match self.member(number) {
-            (Group::Intake(_), place) => self.intakes[place].crash(),
-            (Group::Scorer, place) => {
-                let ends = self.scorers[place].is_writing() && self.rng.random_bool(0.5);
-                let write = ends.then(|| self.chaos.put(&mut self.rng));
-                self.scorers[place].crash(write)
-            }
-            (_, place) => {
-                self.warehouses[place].crash();
-                None
-            }
-        };
-        self.ghosts.extend(post);
-        self.owners.retain(|_, owner| *owner != number);
-    }
-
-    /// A thread ended with an error and begins again.
-    fn failed(&mut self, number: usize, error: &str) {
-        self.say(|| format!("{number} begins again: {error}"));
-        self.owners.retain(|_, owner| *owner != number);
-        let (group, place) = self.member(number);
-        if group == Group::Scorer {
-            self.ghosts.extend(self.scorers[place].crash(None));
-            self.scorers[place].start_again();
-        } else {
-            self.crash(number);
-            self.start(number);
-        }
-    }
-
-    fn take(&mut self, number: usize, partition: i32) {
-        let now = self.now();
-        match self.member(number) {
-            (group @ Group::Intake(topic), place) => {
-                let committed = self.commits.get(&(group, partition)).cloned();
-                let start = Start {
-                    topic: topic.name().to_owned(),
-                    partition,
-                    offset: committed.as_ref().map_or(0, |c| c.0),
-                    low: 0,
-                    high: self.sources.end(topic, partition),
-                    metadata: committed.map(|c| c.1),
-                };
-                self.intakes[place].change(Change::Assigned(start));
-            }
-            (Group::Scorer, place) => {
-                let start = Start {
-                    topic: "shop-log".to_owned(),
-                    partition,
-                    offset: 0,
-                    low: 0,
-                    high: self.broker.end(Out::Log, partition),
-                    metadata: None,
-                };
-                self.scorers[place].take_over(&start, now);
-            }
-            (_, place) => self.warehouses[place].take_over(partition, &self.commits),
-        }
-    }
-
-    fn lose(&mut self, number: usize, partition: i32) {
-        self.say(|| format!("{number} gives up {partition}"));
-        match self.member(number) {
-            (Group::Intake(_), place) => self.intakes[place].change(Change::Revoked(partition)),
-            (Group::Scorer, place) => self.scorers[place].give_up(partition),
-            (_, place) => self.warehouses[place].give_up(partition),
-        }
-    }
-
-    /// Gives a partition to some member that is alive; the old owner may not hear of it.
-    fn rebalance(&mut self, group: Group, partition: i32) {
-        let candidates: Vec<usize> = (0..self.members())
-            .filter(|n| self.member(*n).0 == group && self.is_alive(*n))
-            .collect();
-        let Some(&new) = candidates.choose(&mut self.rng) else { return };
-        let old = self.owners.insert((group, partition), new);
-        if let Some(old) = old.filter(|old| *old != new && self.has(*old, partition))
-            && !self.rng.random_bool(self.chaos.unheard)
-        {
-            self.lose(old, partition);
-        }
-        if self.has(new, partition) {
-            self.lose(new, partition);
-        }
-        self.say(|| format!("{new} takes {group:?} {partition}"));
-        self.take(new, partition);
-    }
-
-    /// Whoever has what another owns hears of it.
-    fn wake_zombies(&mut self) {
-        for (group, partition) in self.groups() {
-            let owner = self.owners.get(&(group, partition)).copied();
-            for number in 0..self.members() {
-                if self.member(number).0 == group && Some(number) != owner && self.has(number, partition) {
-                    self.lose(number, partition);
-                }
-            }
         }
     }
 
