@@ -7,13 +7,18 @@
 //!
 //! A [`Task`] is looked at from time to time; dropping it cancels what is not yet begun. A keeper must not be dropped on a
 //! thread of an asynchronous runtime.
+//!
+//! A keeper [without threads](Keeper::without_threads) does the same work when a task is looked at, so that a simulation decides
+//! what happens when.
 
 use crate::form::{self, FormError, Head};
 use crate::store::{Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::RangeInclusive;
+use std::pin::Pin;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
@@ -44,10 +49,19 @@ pub struct Found<T> {
 }
 
 /// Work of a keeper.
-#[derive(Debug)]
-pub struct Task<T> {
-    result: Receiver<T>,
-    abort: AbortHandle,
+pub struct Task<T>(Work<T>);
+
+enum Work<T> {
+    /// On the keeper's threads.
+    Beside { result: Receiver<T>, abort: AbortHandle },
+    /// Whenever it is looked at; `None` once it is done.
+    Here(Option<Pin<Box<dyn Future<Output = T> + Send>>>),
+}
+
+impl<T> std::fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Task")
+    }
 }
 
 /// How far a task is.
@@ -63,32 +77,51 @@ pub enum Progress<T> {
 
 impl<T> Task<T> {
     /// Looks whether it is done; does not wait.
-    pub fn look(&self) -> Progress<T> {
-        match self.result.try_recv() {
-            Ok(result) => Progress::Done(result),
-            Err(TryRecvError::Empty) => Progress::Running,
-            Err(TryRecvError::Disconnected) => Progress::Lost,
+    pub fn look(&mut self) -> Progress<T> {
+        match &mut self.0 {
+            Work::Beside { result, .. } => match result.try_recv() {
+                Ok(result) => Progress::Done(result),
+                Err(TryRecvError::Empty) => Progress::Running,
+                Err(TryRecvError::Disconnected) => Progress::Lost,
+            },
+            Work::Here(work) => {
+                let Some(running) = work else { return Progress::Lost };
+                match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Pending => Progress::Running,
+                    Poll::Ready(result) => {
+                        *work = None;
+                        Progress::Done(result)
+                    }
+                }
+            }
         }
     }
 
-    /// Waits until it is done, at most `limit`.
-    pub fn wait(&self, limit: Duration) -> Option<T> {
-        self.result.recv_timeout(limit).ok()
+    /// Waits until it is done, at most `limit`; without threads it is looked at once.
+    pub fn wait(mut self, limit: Duration) -> Option<T> {
+        if let Work::Beside { result, .. } = &self.0 {
+            return result.recv_timeout(limit).ok();
+        }
+        match self.look() {
+            Progress::Done(result) => Some(result),
+            Progress::Running | Progress::Lost => None,
+        }
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.abort.abort();
+        if let Work::Beside { abort, .. } = &self.0 {
+            abort.abort();
+        }
     }
 }
 
 /// Threads for checkpoints, and the store they are in.
 #[derive(Debug)]
 pub struct Keeper {
-    /// Taken out when the keeper ends.
+    /// Taken out when the keeper ends; `None` from the beginning without threads.
     runtime: Option<Runtime>,
-    handle: Handle,
     store: Store,
 }
 
@@ -110,10 +143,14 @@ impl Keeper {
             .enable_all()
             .build()?;
         Ok(Keeper {
-            handle: runtime.handle().clone(),
             runtime: Some(runtime),
             store,
         })
+    }
+
+    /// Over a store that needs no runtime: nothing goes on but when a task is looked at.
+    pub fn without_threads(store: Store) -> Self {
+        Keeper { runtime: None, store }
     }
 
     /// Where checkpoints are.
@@ -123,12 +160,12 @@ impl Keeper {
 
     /// Writes a state; its size in bytes is the result.
     pub fn save<T: Serialize + Send + 'static>(&self, head: Head, state: T) -> Task<Result<u64, SaveError>> {
-        let store = self.store.clone();
+        let (store, threads) = (self.store.clone(), self.threads());
         self.spawn(async move {
             let (topic, partition, offset) = (head.topic.clone(), head.partition, head.offset);
             // The state is dropped there too: that takes time.
-            let encoded = tokio::task::spawn_blocking(move || form::encode(&head, &state)).await;
-            let bytes = encoded.map_err(|e| FormError::Encode(e.to_string()))??;
+            let encoded = beside(threads, move || form::encode(&head, &state)).await;
+            let bytes = encoded.map_err(FormError::Encode)??;
             let len = bytes.len() as u64;
             store.put(&topic, partition, offset, bytes).await?;
             Ok(len)
@@ -144,7 +181,7 @@ impl Keeper {
         state_version: u32,
         accept: impl Fn(&T) -> Result<(), String> + Send + Sync + Clone + 'static,
     ) -> Task<Result<Found<T>, StoreError>> {
-        let (store, topic) = (self.store.clone(), topic.to_owned());
+        let (store, threads, topic) = (self.store.clone(), self.threads(), topic.to_owned());
         self.spawn(async move {
             let mut found = Found {
                 newest: None,
@@ -163,7 +200,7 @@ impl Keeper {
                 };
                 let (of, accept) = ((topic.clone(), partition, entry.offset), accept.clone());
                 let read = move || read(&bytes, &of, state_version, accept);
-                let outcome = tokio::task::spawn_blocking(read).await.unwrap_or_else(|e| Err(e.to_string()));
+                let outcome = beside(threads.clone(), read).await.unwrap_or_else(Err);
                 match outcome {
                     Ok(newest) => {
                         found.newest = Some(newest);
@@ -176,14 +213,29 @@ impl Keeper {
         })
     }
 
+    fn threads(&self) -> Option<Handle> {
+        self.runtime.as_ref().map(|runtime| runtime.handle().clone())
+    }
+
     fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Task<T> {
+        let Some(threads) = self.threads() else {
+            return Task(Work::Here(Some(Box::pin(work))));
+        };
         let (sender, result) = sync_channel(1);
         let work = async move {
             // Nobody waits any more: the task was cancelled.
             let _ = sender.send(work.await);
         };
-        let abort = self.handle.spawn(work).abort_handle();
-        Task { result, abort }
+        let abort = threads.spawn(work).abort_handle();
+        Task(Work::Beside { result, abort })
+    }
+}
+
+/// Does what takes a core on one of the threads for that; in place, where there are none.
+async fn beside<T: Send + 'static>(threads: Option<Handle>, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    match threads {
+        Some(threads) => threads.spawn_blocking(work).await.map_err(|e| e.to_string()),
+        None => Ok(work()),
     }
 }
 

@@ -119,6 +119,16 @@ impl Store {
         })
     }
 
+    /// Over a store that is open already; `url` is what messages call it.
+    pub fn over(objects: Arc<dyn ObjectStore>, url: &str, keep: usize) -> Self {
+        Store {
+            objects,
+            prefix: Path::default(),
+            url: url.to_owned(),
+            keep: keep.max(1),
+        }
+    }
+
     /// Writes a checkpoint, and lets go of those beyond the number to keep, those written first.
     pub async fn put(&self, topic: &str, partition: i32, offset: i64, bytes: Vec<u8>) -> Result<(), StoreError> {
         let key = self.key(topic, partition, offset);

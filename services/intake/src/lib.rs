@@ -12,10 +12,11 @@
 //! retry ([`decode::Reject::Retry`]).
 //!
 //! Two modules talk to the world: [`service`] to Kafka, and [`registry`] to a schema registry where one is configured. All
-//! others are pure.
+//! others are pure; [`core`] is what the role does, without Kafka.
 
 mod avro;
 pub mod clock;
+pub mod core;
 pub mod decode;
 mod json;
 pub mod loose;

@@ -43,13 +43,6 @@ impl Order {
 #[derive(Clone, Default)]
 struct Context(Arc<Acknowledged>);
 
-impl Context {
-    fn acknowledged_until(&self) -> u64 {
-        let order = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
-        order.until as u64
-    }
-}
-
 impl ClientContext for Context {}
 
 impl ProducerContext for Context {
@@ -75,20 +68,6 @@ pub struct Delivery {
     producer: BaseProducer<Context>,
     context: Context,
     sent: u64,
-}
-
-/// The messages that a producer had sent at a moment.
-#[derive(Clone)]
-pub struct Receipt {
-    context: Context,
-    sent: u64,
-}
-
-impl Receipt {
-    /// Whether all of them are acknowledged: what another producer sends from now on comes behind them.
-    pub fn is_acknowledged(&self) -> bool {
-        self.context.acknowledged_until() >= self.sent
-    }
 }
 
 /// A message to send.
@@ -166,15 +145,8 @@ impl Delivery {
 
     /// Every message whose number is below it is acknowledged.
     pub fn acknowledged_until(&self) -> u64 {
-        self.context.acknowledged_until()
-    }
-
-    /// Of all messages so far.
-    pub fn receipt(&self) -> Receipt {
-        Receipt {
-            context: self.context.clone(),
-            sent: self.sent,
-        }
+        let order = self.context.0.order.lock().unwrap_or_else(PoisonError::into_inner);
+        order.until as u64
     }
 
     /// Messages that are not acknowledged yet.

@@ -22,6 +22,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -68,11 +69,22 @@ pub enum Change {
     Revoked(Vec<(String, i32)>),
 }
 
+/// What the client last heard of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// Wall time of the last word from its broker (ms).
+    pub at_ms: i64,
+    /// What had come by then lies before this offset. Who has read less does not know what lay there at that time.
+    pub until: i64,
+}
+
 struct Context {
     begin: Begin,
     changes: Mutex<Vec<Result<Change, LogError>>>,
-    /// Wall time of the last word from the broker that was silent longest (ms).
-    contact_ms: AtomicI64,
+    /// By partition.
+    heard: Mutex<BTreeMap<i32, Heard>>,
+    /// The least difference between the wall clock and the client's clock at which statistics came (ms).
+    clocks_apart_ms: AtomicI64,
     /// The member is leaving: nothing may be asked of the brokers any more, as no answer would come.
     leaving: AtomicBool,
     watch: OnceLock<Watch>,
@@ -90,27 +102,20 @@ impl ClientContext for Context {
         if let Some(watch) = self.watch.get() {
             watch.look(&statistics);
         }
-        let leaders: Vec<i32> = statistics
-            .topics
-            .values()
-            .flat_map(|t| t.partitions.iter())
-            .filter(|(partition, p)| **partition >= 0 && p.desired && p.leader >= 0)
-            .map(|(_, p)| p.leader)
-            .collect();
-        let contact = statistics
-            .brokers
-            .values()
-            .filter(|b| leaders.contains(&b.nodeid))
-            .map(|b| {
-                if b.state == "UP" && b.rxidle >= 0 {
-                    now - b.rxidle / 1000
-                } else {
-                    0
-                }
-            })
-            .min();
-        if let Some(contact) = contact {
-            self.contact_ms.fetch_max(contact, Ordering::Relaxed);
+        let made_at = self.made_at(&statistics, now);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, partition) in statistics.topics.values().flat_map(|t| &t.partitions) {
+            let broker = statistics.brokers.values().find(|b| b.nodeid == partition.leader);
+            let Some(broker) = broker.filter(|b| partition.desired && b.state == "UP" && b.rxidle >= 0) else {
+                continue;
+            };
+            // The end of a partition may hold no record (marks of transactions), so it counts only while something waits to be read.
+            let until = if partition.fetchq_cnt == 0 { 0 } else { partition.next_offset };
+            let at_ms = made_at - broker.rxidle / 1000;
+            let known = heard.entry(*number).or_default();
+            if at_ms >= known.at_ms {
+                *known = Heard { at_ms, until };
+            }
         }
     }
 
@@ -130,6 +135,8 @@ impl ConsumerContext for Context {
             self.answer(consumer, &err, list, cooperative);
             return;
         }
+        // What was heard of partitions that come anew was heard when others were read.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let change = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 let assigned = self.assign(consumer, list, cooperative);
@@ -195,6 +202,15 @@ impl Context {
                 }
             }
         }
+    }
+
+    /// When statistics were made (wall time, ms): they may have waited long for somebody to poll. Their wall time is in seconds, their
+    /// other clock is finer.
+    fn made_at(&self, statistics: &Statistics, now: i64) -> i64 {
+        let (client_ms, second) = (statistics.ts / 1000, statistics.time * 1000);
+        let apart = now - client_ms;
+        let apart = self.clocks_apart_ms.fetch_min(apart, Ordering::Relaxed).min(apart);
+        (client_ms + apart).clamp(second, second + 999).min(now)
     }
 
     /// The client waits for an answer to a change before it is closed; what is assigned here it gives up at once.
@@ -296,7 +312,8 @@ impl Member {
         let context = Context {
             begin,
             changes: Mutex::new(Vec::new()),
-            contact_ms: AtomicI64::new(0),
+            heard: Mutex::default(),
+            clocks_apart_ms: AtomicI64::new(i64::MAX),
             leaving: AtomicBool::new(false),
             watch: OnceLock::new(),
             shutdown: OnceLock::new(),
@@ -360,9 +377,10 @@ impl Member {
         Ok(changes)
     }
 
-    /// Wall time up to which the brokers have answered (ms): silence later than this may be deafness.
-    pub fn contact_ms(&self) -> i64 {
-        self.consumer.context().contact_ms.load(Ordering::Relaxed)
+    /// What was last heard of a partition (of a member of one topic): silence later than this may be deafness.
+    pub fn heard(&self, partition: i32) -> Heard {
+        let heard = self.consumer.context().heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(&partition).copied().unwrap_or_default()
     }
 
     /// Commits an offset (the first not read) with something beside it, per topic and partition; waits for the answer if `wait`.

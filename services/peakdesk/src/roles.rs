@@ -196,7 +196,7 @@ pub fn start(config: &Config, role: Role, around: &Surroundings, clock_speed: &A
             let constants = setup::constants(config);
             let policies = setup::policies(config, &constants)?;
             let keeper = match config.checkpoint.enabled {
-                true => Some(Keeper::new(Store::open(&scorer::store_config(&config.checkpoint))?)?),
+                true => Some(Arc::new(Keeper::new(Store::open(&scorer::store_config(&config.checkpoint))?)?)),
                 false => None,
             };
             let shared = Arc::new(scorer::Shared {

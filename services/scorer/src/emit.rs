@@ -1,8 +1,8 @@
 //! Rows to their topics, as messages that say which span of the log they cover.
 
 use crate::ScorerError;
+use crate::core::Outbox;
 use arrow::array::RecordBatch;
-use peakdesk_log::delivery::{Delivery, Outgoing};
 use peakdesk_model::position::LogPosition;
 use peakdesk_model::results::{self, Span};
 use peakdesk_model::table::{Rows, Table};
@@ -20,17 +20,17 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Whose first message begins at a log offset.
-    pub(crate) fn from(offset: i64) -> Self {
+    pub(crate) fn from(offset: i64, now: Instant) -> Self {
         Stream {
             rows: Rows::default(),
             told: LogPosition::start_of(offset),
-            emitted_at: Instant::now(),
+            emitted_at: now,
         }
     }
 }
 
 /// Writes what waits in a stream as messages, the last of which ends at `end`.
-pub(crate) fn emit(delivery: &mut Delivery, topic: &str, stream: &mut Stream, end: Span) -> Result<(), ScorerError> {
+pub(crate) fn emit(outbox: &mut impl Outbox, topic: &str, stream: &mut Stream, end: Span, now: Instant) -> Result<(), ScorerError> {
     if stream.told >= end.to {
         return Ok(());
     }
@@ -44,16 +44,10 @@ pub(crate) fn emit(delivery: &mut Delivery, topic: &str, stream: &mut Stream, en
             ..end
         };
         let bytes = results::encode(&span, &batches)?;
-        delivery.send(Outgoing {
-            topic,
-            partition: end.log_partition,
-            key: None,
-            payload: Some(&bytes),
-            headers: None,
-        })?;
+        outbox.send(topic, end.log_partition, &bytes)?;
     }
     stream.told = end.to;
-    stream.emitted_at = Instant::now();
+    stream.emitted_at = now;
     Ok(())
 }
 

@@ -15,6 +15,7 @@
 //! Not here: the form of a checkpoint and where it lies (the checkpoint crate); what is in a state (the scoring crate).
 
 mod aside;
+pub mod core;
 mod emit;
 mod hold;
 mod live;
@@ -29,23 +30,20 @@ pub use hold::Held;
 pub use metrics::ScorerMetrics;
 pub use refusals::Refusals;
 
-use aside::Panicked;
-use partition::{Emit, Partition};
+use core::{Core, LogMessage};
 use peakdesk_checkpoint::keeper::Keeper;
 use peakdesk_checkpoint::store::StoreConfig;
 use peakdesk_log::client;
 use peakdesk_log::delivery::Delivery;
 use peakdesk_log::error::LogError;
-use peakdesk_log::group::{Begin, Change, Member, Polled, Start};
+use peakdesk_log::group::{Begin, Change, Member, Polled};
 use peakdesk_model::envelope::EnvelopeError;
 use peakdesk_runtime::config::{CheckpointConfig, Config};
 use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::shutdown::Shutdown;
 use peakdesk_scoring::policy::{Constants, Policies};
-use rdkafka::message::{BorrowedMessage, Message};
-use restore::Coming;
-use save::Saver;
-use std::collections::BTreeMap;
+use rdkafka::message::Message;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(50);
@@ -87,7 +85,7 @@ pub struct Shared {
     /// Counters.
     pub metrics: ScorerMetrics,
     /// Saves and finds checkpoints; `None`: there are none.
-    pub keeper: Option<Keeper>,
+    pub keeper: Option<Arc<Keeper>>,
     /// Partitions that cannot start.
     pub refusals: Refusals,
     /// Shops on which the fold panicked.
@@ -110,24 +108,10 @@ pub fn store_config(config: &CheckpointConfig) -> StoreConfig {
 }
 
 struct Worker<'s> {
-    shared: &'s Shared,
     delivery: Delivery,
     live: live::Teller<'s>,
-    saver: Saver<'s>,
-    /// Assigned and not folded yet.
-    coming: BTreeMap<i32, Coming>,
-    partitions: BTreeMap<i32, Partition>,
+    core: Core<'s>,
     shown_at: Instant,
-}
-
-impl Drop for Worker<'_> {
-    /// A thread that failed has no partition until it has begun again.
-    fn drop(&mut self) {
-        for number in self.coming.keys().chain(self.partitions.keys()) {
-            self.shared.refusals.remove(*number);
-            self.shared.metrics.forget(*number);
-        }
-    }
 }
 
 /// Runs one thread until shutdown; an error is the end of the role.
@@ -140,149 +124,59 @@ pub fn run(shared: &Shared, heartbeat: &Heartbeat) -> Result<(), ScorerError> {
     let delivery = Delivery::new(&client::producer(&config.kafka))?;
     aside::mark_points();
     let mut worker = Worker {
-        shared,
         delivery,
         live: live::Teller::new(shared)?,
-        saver: Saver::new(shared),
-        coming: BTreeMap::new(),
-        partitions: BTreeMap::new(),
+        core: Core::new(shared),
         shown_at: Instant::now(),
     };
     while !shared.shutdown.is_requested() {
         heartbeat.beat();
         let polled = member.poll(POLL)?;
         worker.change(member.changes()?);
+        let now = Instant::now();
         match &polled {
-            Polled::Message(message) => worker.read(message, &member)?,
-            Polled::End(number) => {
-                if let Some(partition) = worker.partitions.get_mut(number) {
-                    partition.end_seen = Some(Instant::now());
-                }
-            }
+            Polled::Message(message) => worker.core.read(
+                &LogMessage {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    payload: message.payload().unwrap_or(&[]),
+                },
+                now,
+            )?,
+            Polled::End(number) => worker.core.reached_end(*number, now),
             Polled::Nothing => {}
         }
-        worker.restore(&member)?;
-        worker.emit(Emit::Waiting)?;
-        worker.saver.step(&mut worker.partitions, &mut worker.delivery)?;
-        worker.live.tell(&mut worker.partitions);
-        worker.show();
+        worker.delivery.poll();
+        worker.delivery.check()?;
+        worker.core.step(&member, &mut worker.delivery, now)?;
+        worker.live.tell(&mut worker.core.partitions);
+        worker.show(now);
     }
-    worker.emit(Emit::All)?;
+    worker.core.finish(&mut worker.delivery, Instant::now())?;
     Ok(worker.delivery.flush(FLUSH_PATIENCE)?)
 }
 
 impl Worker<'_> {
     fn change(&mut self, changes: Vec<Change>) {
+        let now = Instant::now();
         for change in changes {
             match change {
                 Change::Assigned(starts) => {
                     tracing::info!(partitions = ?starts.iter().map(|s| s.partition).collect::<Vec<_>>(), "log partitions taken over");
-                    starts.iter().for_each(|start| self.take_over(start));
+                    starts.iter().for_each(|start| self.core.take_over(start, now));
                 }
                 Change::Revoked(gone) => {
                     tracing::info!(partitions = ?gone.iter().map(|g| g.1).collect::<Vec<_>>(), "log partitions given up");
-                    gone.iter().for_each(|(_, number)| self.give_up(*number));
+                    gone.iter().for_each(|(_, number)| self.core.give_up(*number, &self.delivery));
                 }
             }
         }
     }
 
-    fn take_over(&mut self, start: &Start) {
-        let held = self.shared.held.take(start.partition);
-        self.coming.insert(start.partition, Coming::new(start, held, self.shared));
-    }
-
-    fn give_up(&mut self, number: i32) {
-        self.coming.remove(&number);
-        self.saver.end(number);
-        if let Some(partition) = self.partitions.remove(&number) {
-            self.shared.held.keep(partition, self.delivery.receipt());
+    fn show(&mut self, now: Instant) {
+        if now.duration_since(self.shown_at) >= Duration::from_secs(1) {
+            self.shown_at = now;
+            self.core.show(now);
         }
-        self.shared.refusals.remove(number);
-        self.shared.metrics.forget(number);
-    }
-
-    /// Brings partitions that were taken over further, and folds those that can be.
-    fn restore(&mut self, member: &Member) -> Result<(), ScorerError> {
-        let mut ready = Vec::new();
-        for coming in self.coming.values_mut() {
-            ready.extend(coming.step(member, self.shared)?);
-        }
-        for partition in ready {
-            self.coming.remove(&partition.number);
-            self.saver.begin(&partition);
-            self.partitions.insert(partition.number, partition);
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, message: &BorrowedMessage<'_>, member: &Member) -> Result<(), ScorerError> {
-        if let Some(partition) = self.partitions.get_mut(&message.partition()) {
-            return match partition.read(message, self.shared)? {
-                Some(panicked) => self.set_aside(message.partition(), &panicked, member),
-                None => Ok(()),
-            };
-        }
-        if let Some(coming) = self.coming.get_mut(&message.partition()) {
-            coming.prove(message, self.shared);
-        }
-        Ok(())
-    }
-
-    /// The partition begins again without the shop on which the fold panicked.
-    fn set_aside(&mut self, number: i32, panicked: &Panicked, member: &Member) -> Result<(), ScorerError> {
-        let Panicked { shop, offset, cause } = panicked;
-        tracing::error!(
-            partition = number,
-            offset,
-            shop,
-            cause,
-            "the fold of this shop panicked on the frame; the shop is set aside, the others go on; its events stay in the log: \
-             restart with a mended version, or report the frame"
-        );
-        if !self.shared.aside.add(number, panicked) {
-            return Err(ScorerError::Panicked {
-                shop: shop.clone(),
-                partition: number,
-                offset: *offset,
-            });
-        }
-        let topic = &self.shared.config.topics.shop_log;
-        member.hold(topic, number, *offset)?;
-        let (low, high) = member.watermarks(topic, number)?;
-        self.partitions.remove(&number);
-        self.saver.end(number);
-        let start = Start {
-            topic: topic.clone(),
-            partition: number,
-            offset: low,
-            low,
-            high,
-            metadata: None,
-        };
-        self.coming.insert(number, Coming::new(&start, None, self.shared));
-        Ok(())
-    }
-
-    fn emit(&mut self, which: Emit) -> Result<(), ScorerError> {
-        self.delivery.poll();
-        self.delivery.check()?;
-        for partition in self.partitions.values_mut() {
-            partition.emit(which, &mut self.delivery, self.shared)?;
-        }
-        Ok(())
-    }
-
-    fn show(&mut self) {
-        if self.shown_at.elapsed() < Duration::from_secs(1) {
-            return;
-        }
-        self.shown_at = Instant::now();
-        for (number, partition) in &mut self.partitions {
-            self.shared.metrics.show(*number, &partition.fold, partition.caught_up());
-            partition.report();
-        }
-        self.saver.show();
-        self.shared.held.expire();
     }
 }

@@ -1,6 +1,7 @@
 //! Live figures to their topic: the newest values, as far as the brokers take them.
 
-use crate::{Partition, ScorerError, Shared};
+use crate::partition::Partition;
+use crate::{ScorerError, Shared};
 use peakdesk_log::client;
 use peakdesk_log::delivery::{Delivery, Outgoing};
 use peakdesk_log::group::wall_ms;
@@ -45,7 +46,7 @@ impl<'s> Teller<'s> {
             self.details_at = Instant::now();
         }
         for (number, partition) in partitions {
-            let caught_up = partition.caught_up();
+            let caught_up = partition.caught_up(self.told_at);
             let mut failed = None;
             partition.fold.tell(details, |mut value| {
                 match &mut value {

@@ -1,10 +1,10 @@
 //! One partition of the log that is being folded.
 
 use crate::aside::{Panicked, cause};
+use crate::core::{LogMessage, Outbox};
 use crate::emit::{MESSAGE_ROWS_MAX, Stream, emit};
 use crate::{ScorerError, Shared};
 use peakdesk_checkpoint::form::Head;
-use peakdesk_log::delivery::Delivery;
 use peakdesk_log::error::LogError;
 use peakdesk_model::frame::Frame;
 use peakdesk_model::position::LogPosition;
@@ -12,7 +12,6 @@ use peakdesk_model::results::Span;
 use peakdesk_scoring::fold::Fold;
 use peakdesk_scoring::output::{Counts, Output};
 use peakdesk_scoring::snapshot::STATE_VERSION;
-use rdkafka::message::{BorrowedMessage, Message};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_128;
@@ -54,40 +53,39 @@ pub(crate) struct Partition {
 
 impl Partition {
     /// Goes on from a state that holds everything before `next`.
-    pub(crate) fn new(number: i32, fold: Fold, next: i64, last_message: u128) -> Self {
+    pub(crate) fn new(number: i32, fold: Fold, next: i64, last_message: u128, now: Instant) -> Self {
         Partition {
             number,
             counted: fold.counts(),
             fold,
             next,
             last_message,
-            rows: Stream::from(next),
-            alerts: Stream::from(next),
+            rows: Stream::from(next, now),
+            alerts: Stream::from(next, now),
             end_seen: None,
             behind: None,
         }
     }
 
     /// Begins to read, in a log that ends at `end`.
-    pub(crate) fn begin(&mut self, end: i64) {
+    pub(crate) fn begin(&mut self, end: i64, now: Instant) {
         self.end_seen = None;
-        self.behind = Some((end, Instant::now()));
+        self.behind = Some((end, now));
     }
 
-    pub(crate) fn caught_up(&self) -> bool {
-        self.end_seen.is_some_and(|at| at.elapsed() <= END_PATIENCE) && self.fold.caught_up()
+    pub(crate) fn caught_up(&self, now: Instant) -> bool {
+        self.end_seen.is_some_and(|at| now.duration_since(at) <= END_PATIENCE) && self.fold.caught_up()
     }
 
     /// Folds a message; one that is folded already is passed over. Where the fold of a shop panics, this is to be dropped.
-    pub(crate) fn read(&mut self, message: &BorrowedMessage<'_>, shared: &Shared) -> Result<Option<Panicked>, ScorerError> {
-        let offset = message.offset();
+    pub(crate) fn read(&mut self, message: &LogMessage<'_>, shared: &Shared) -> Result<Option<Panicked>, ScorerError> {
+        let LogMessage { offset, payload, .. } = *message;
         if offset < self.next {
             return Ok(None);
         }
-        let payload = message.payload().unwrap_or(&[]);
         let frame = Frame::decode(payload).map_err(|e| LogError::Message {
-            topic: message.topic().to_owned(),
-            partition: message.partition(),
+            topic: shared.config.topics.shop_log.clone(),
+            partition: self.number,
             offset,
             cause: e.to_string(),
         })?;
@@ -120,23 +118,23 @@ impl Partition {
     }
 
     /// Writes rows.
-    pub(crate) fn emit(&mut self, which: Emit, delivery: &mut Delivery, shared: &Shared) -> Result<(), ScorerError> {
+    pub(crate) fn emit(&mut self, which: Emit, outbox: &mut impl Outbox, shared: &Shared, now: Instant) -> Result<(), ScorerError> {
         let end = Span {
             log_partition: self.number,
             from: LogPosition::start_of(self.next),
             to: LogPosition::start_of(self.next),
             log_time_ms: self.fold.now(),
             complete_until_ms: self.fold.complete_until(),
-            caught_up: self.caught_up(),
+            caught_up: self.caught_up(now),
         };
         let (topics, all, rows) = (&shared.config.topics, which == Emit::All, &mut self.rows);
-        if all || rows.rows.len() >= MESSAGE_ROWS_MAX || rows.emitted_at.elapsed() >= EMIT_EVERY {
+        if all || rows.rows.len() >= MESSAGE_ROWS_MAX || now.duration_since(rows.emitted_at) >= EMIT_EVERY {
             shared.metrics.rows.inc_by(rows.rows.len() as u64);
-            emit(delivery, &topics.results, rows, end)?;
+            emit(outbox, &topics.results, rows, end, now)?;
         }
         let alerts = &mut self.alerts;
-        if all || !alerts.rows.is_empty() || alerts.emitted_at.elapsed() >= ALERTS_EVERY {
-            emit(delivery, &topics.alerts, alerts, end)?;
+        if all || !alerts.rows.is_empty() || now.duration_since(alerts.emitted_at) >= ALERTS_EVERY {
+            emit(outbox, &topics.alerts, alerts, end, now)?;
         }
         Ok(())
     }
@@ -154,14 +152,14 @@ impl Partition {
     }
 
     /// Says, once in a while, how much of what lay in the log is still to be folded.
-    pub(crate) fn report(&mut self) {
+    pub(crate) fn report(&mut self, now: Instant) {
         let Some((end, reported_at)) = &mut self.behind else { return };
         let (partition, next, end) = (self.number, self.next, *end);
         if next >= end {
             self.behind = None;
             tracing::info!(partition, offset = next, "folded up to where the log ended when it was taken over");
-        } else if reported_at.elapsed() >= REPORT_EVERY {
-            *reported_at = Instant::now();
+        } else if now.duration_since(*reported_at) >= REPORT_EVERY {
+            *reported_at = now;
             tracing::info!(partition, offset = next, end, "folding what lies in the log");
         }
     }

@@ -10,15 +10,15 @@
 //! Always holds: a state is used only in the log it was made from; nothing here waits, so that other partitions are read in the
 //! meantime; what is dropped (the partition was revoked) is cancelled.
 
+use crate::core::{LogMessage, Seat};
 use crate::partition::Partition;
 use crate::{ScorerError, Shared};
 use peakdesk_checkpoint::keeper::{Found, Progress, Task};
 use peakdesk_checkpoint::store::StoreError;
 use peakdesk_log::error::LogError;
-use peakdesk_log::group::{Member, Start};
+use peakdesk_log::group::Start;
 use peakdesk_scoring::fold::Fold;
 use peakdesk_scoring::snapshot::STATE_VERSION;
-use rdkafka::message::{BorrowedMessage, Message};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -57,7 +57,7 @@ enum Phase {
 
 impl Coming {
     /// A partition that was just assigned; `held` is its state if it was kept in memory.
-    pub(crate) fn new(start: &Start, held: Option<Partition>, shared: &Shared) -> Self {
+    pub(crate) fn new(start: &Start, held: Option<Partition>, shared: &Shared, now: Instant) -> Self {
         let (number, low, high) = (start.partition, start.low, start.high);
         shared.metrics.restoring.with_label_values(&[&number.to_string()]).set(1);
         let held = held.filter(|p| (low..=high).contains(&p.next));
@@ -65,48 +65,48 @@ impl Coming {
             number,
             low,
             high,
-            begun: Instant::now(),
+            begun: now,
             unusable: Vec::new(),
             from: if held.is_some() { "memory" } else { "checkpoint" },
             phase: match held {
                 Some(partition) => Phase::Seeking(Box::new(partition)),
-                None => Phase::Due(high + 1, Instant::now()),
+                None => Phase::Due(high + 1, now),
             },
         }
     }
 
     /// Goes on as far as it can without waiting; the partition, once it is to be folded.
-    pub(crate) fn step(&mut self, member: &Member, shared: &Shared) -> Result<Option<Partition>, ScorerError> {
+    pub(crate) fn step(&mut self, seat: &impl Seat, shared: &Shared, now: Instant) -> Result<Option<Partition>, ScorerError> {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Refused) {
-            Phase::Due(below, at) if at > Instant::now() => Phase::Due(below, at),
-            Phase::Due(below, _) => self.look(below, shared),
-            Phase::Looking(below, search) => match search.look() {
+            Phase::Due(below, at) if at > now => Phase::Due(below, at),
+            Phase::Due(below, _) => self.look(below, shared, now),
+            Phase::Looking(below, mut search) => match search.look() {
                 Progress::Running => Phase::Looking(below, search),
-                Progress::Done(Ok(found)) => self.found(found, shared),
-                Progress::Done(Err(error)) => self.store_failed(below, &error.to_string(), shared),
-                Progress::Lost => self.store_failed(below, "the search ended without a word", shared),
+                Progress::Done(Ok(found)) => self.found(found, shared, now),
+                Progress::Done(Err(error)) => self.store_failed(below, &error.to_string(), shared, now),
+                Progress::Lost => self.store_failed(below, "the search ended without a word", shared, now),
             },
-            Phase::Seeking(partition) => self.seek(partition, member, shared)?,
+            Phase::Seeking(partition) => self.seek(partition, seat, shared, now)?,
             other => other,
         };
         if !matches!(self.phase, Phase::Ready(_)) {
             return Ok(None);
         }
         match std::mem::replace(&mut self.phase, Phase::Refused) {
-            Phase::Ready(partition) => Ok(Some(self.ready(*partition, shared))),
+            Phase::Ready(partition) => Ok(Some(self.ready(*partition, shared, now))),
             _ => Ok(None),
         }
     }
 
     /// Looks at a message of the partition: whether it is the one that the state has folded last.
-    pub(crate) fn prove(&mut self, message: &BorrowedMessage<'_>, shared: &Shared) {
+    pub(crate) fn prove(&mut self, message: &LogMessage<'_>, shared: &Shared, now: Instant) {
         let Phase::Proving(partition) = &self.phase else { return };
-        let (offset, next) = (message.offset(), partition.next);
+        let (offset, next) = (message.offset, partition.next);
         if offset < next - 1 {
             return;
         }
-        let is_it = offset == next - 1 && xxh3_128(message.payload().unwrap_or(&[])) == partition.last_message;
-        let phase = std::mem::replace(&mut self.phase, Phase::Due(next, Instant::now()));
+        let is_it = offset == next - 1 && xxh3_128(message.payload) == partition.last_message;
+        let phase = std::mem::replace(&mut self.phase, Phase::Due(next, now));
         match phase {
             Phase::Proving(partition) if is_it => self.phase = Phase::Ready(partition),
             _ => {
@@ -117,11 +117,11 @@ impl Coming {
         }
     }
 
-    fn look(&mut self, below: i64, shared: &Shared) -> Phase {
+    fn look(&mut self, below: i64, shared: &Shared, now: Instant) -> Phase {
         let first = self.low.max(1);
         let keeper = match &shared.keeper {
             Some(keeper) if first < below && self.high > 0 => keeper,
-            _ => return self.without(shared),
+            _ => return self.without(shared, now),
         };
         let constants = shared.constants.clone();
         let same_constants = move |fold: &Fold| match *fold.constants() == constants {
@@ -133,13 +133,16 @@ impl Coming {
         Phase::Looking(below, search)
     }
 
-    fn found(&mut self, found: Found<Fold>, shared: &Shared) -> Phase {
+    fn found(&mut self, found: Found<Fold>, shared: &Shared, now: Instant) -> Phase {
         for (offset, why) in found.refused {
             self.unusable(offset, why, shared);
         }
         match found.newest {
-            Some((head, fold)) => Phase::Seeking(Box::new(Partition::new(self.number, fold, head.offset, head.last_message))),
-            None => self.without(shared),
+            Some((head, fold)) => {
+                let partition = Partition::new(self.number, fold, head.offset, head.last_message, now);
+                Phase::Seeking(Box::new(partition))
+            }
+            None => self.without(shared, now),
         }
     }
 
@@ -158,25 +161,25 @@ impl Coming {
     }
 
     /// A log that is whole needs no store.
-    fn store_failed(&mut self, below: i64, error: &str, shared: &Shared) -> Phase {
-        if self.low == 0 && self.begun.elapsed() >= STORE_PATIENCE {
+    fn store_failed(&mut self, below: i64, error: &str, shared: &Shared, now: Instant) -> Phase {
+        if self.low == 0 && now.duration_since(self.begun) >= STORE_PATIENCE {
             tracing::error!(
                 partition = self.number,
                 error,
                 "checkpoints cannot be read; folding from the beginning of the log"
             );
-            return self.without(shared);
+            return self.without(shared, now);
         }
         tracing::warn!(partition = self.number, error, again_in = ?STORE_AGAIN, "checkpoints cannot be read; trying again");
-        Phase::Due(below, Instant::now() + STORE_AGAIN)
+        Phase::Due(below, now + STORE_AGAIN)
     }
 
     /// No state can be used: the beginning of the log, or nothing.
-    fn without(&mut self, shared: &Shared) -> Phase {
+    fn without(&mut self, shared: &Shared, now: Instant) -> Phase {
         if self.low == 0 {
             self.from = "beginning";
             let fold = Fold::new(shared.constants.clone());
-            return Phase::Seeking(Box::new(Partition::new(self.number, fold, 0, 0)));
+            return Phase::Seeking(Box::new(Partition::new(self.number, fold, 0, 0, now)));
         }
         let (number, low, high) = (self.number, self.low, self.high);
         let has: Vec<String> = self.unusable.iter().map(|(offset, why)| format!("{offset} ({why})")).collect();
@@ -197,20 +200,20 @@ impl Coming {
     }
 
     /// Goes to the message before the state, where there is one that can prove it.
-    fn seek(&mut self, partition: Box<Partition>, member: &Member, shared: &Shared) -> Result<Phase, ScorerError> {
+    fn seek(&mut self, partition: Box<Partition>, seat: &impl Seat, shared: &Shared, now: Instant) -> Result<Phase, ScorerError> {
         let topic = &shared.config.topics.shop_log;
         let next = partition.next;
         let proves = next > self.low;
-        match member.hold(topic, self.number, if proves { next - 1 } else { next }) {
+        match seat.hold(topic, self.number, if proves { next - 1 } else { next }) {
             Ok(()) => {
-                member.resume(topic, self.number)?;
+                seat.resume(topic, self.number)?;
                 Ok(if proves {
                     Phase::Proving(partition)
                 } else {
                     Phase::Ready(partition)
                 })
             }
-            Err(error @ LogError::Read { .. }) if self.begun.elapsed() < SEEK_PATIENCE => {
+            Err(error @ LogError::Read { .. }) if now.duration_since(self.begun) < SEEK_PATIENCE => {
                 tracing::debug!(%error, partition = self.number, "trying again");
                 Ok(Phase::Seeking(partition))
             }
@@ -218,9 +221,9 @@ impl Coming {
         }
     }
 
-    fn ready(&mut self, mut partition: Partition, shared: &Shared) -> Partition {
+    fn ready(&mut self, mut partition: Partition, shared: &Shared, now: Instant) -> Partition {
         shared.aside.apply(self.number, partition.next, &mut partition.fold);
-        partition.begin(self.high);
+        partition.begin(self.high, now);
         shared.metrics.restores.with_label_values(&[self.from]).inc();
         shared.metrics.restoring.with_label_values(&[&self.number.to_string()]).set(0);
         tracing::info!(
@@ -228,7 +231,7 @@ impl Coming {
             from = self.from,
             offset = partition.next,
             end = self.high,
-            took = ?self.begun.elapsed(),
+            took = ?now.duration_since(self.begun),
             "state restored"
         );
         partition

@@ -5,13 +5,13 @@
 //! ```
 //!
 //! Always holds: a checkpoint is published only when every output before its offset is acknowledged, so whoever goes on from
-//! it leaves no gap. A failure is counted and tried again; the fold goes on. None is taken while a shop is set aside.
+//! it leaves no gap. A failure is counted and tried again; the fold goes on.
 
+use crate::core::Outbox;
 use crate::partition::{Emit, Partition};
 use crate::{ScorerError, Shared};
 use peakdesk_checkpoint::form::Head;
 use peakdesk_checkpoint::keeper::{Keeper, Progress, SaveError, Task};
-use peakdesk_log::delivery::Delivery;
 use peakdesk_log::group::wall_ms;
 use peakdesk_scoring::snapshot::Snapshot;
 use std::collections::BTreeMap;
@@ -60,11 +60,11 @@ impl<'s> Saver<'s> {
     }
 
     /// A partition is folded from here on.
-    pub(crate) fn begin(&mut self, partition: &Partition) {
+    pub(crate) fn begin(&mut self, partition: &Partition, now: Instant) {
         let every = self.shared.config.checkpoint.every;
         let part = 1 + partition.number.unsigned_abs() % SPREAD;
         let plan = Plan {
-            due: Instant::now() + every * part / SPREAD,
+            due: now + every * part / SPREAD,
             saved: partition.next,
             taken_at_ms: wall_ms(),
         };
@@ -77,17 +77,27 @@ impl<'s> Saver<'s> {
     }
 
     /// Goes on without waiting.
-    pub(crate) fn step(&mut self, partitions: &mut BTreeMap<i32, Partition>, delivery: &mut Delivery) -> Result<(), ScorerError> {
+    pub(crate) fn step(
+        &mut self,
+        partitions: &mut BTreeMap<i32, Partition>,
+        outbox: &mut impl Outbox,
+        now: Instant,
+    ) -> Result<(), ScorerError> {
         let Some(keeper) = &self.shared.keeper else { return Ok(()) };
         self.taken = match self.taken.take() {
-            Some(taken) => self.go_on(taken, keeper, delivery),
-            None => self.take(partitions, delivery)?,
+            Some(taken) => self.go_on(taken, keeper, outbox, now),
+            None => self.take(partitions, outbox, now)?,
         };
         Ok(())
     }
 
-    fn take(&mut self, partitions: &mut BTreeMap<i32, Partition>, delivery: &mut Delivery) -> Result<Option<Taken>, ScorerError> {
-        let now = Instant::now();
+    fn take(
+        &mut self,
+        partitions: &mut BTreeMap<i32, Partition>,
+        outbox: &mut impl Outbox,
+        now: Instant,
+    ) -> Result<Option<Taken>, ScorerError> {
+        let begun = Instant::now();
         let due = self
             .plans
             .iter()
@@ -98,35 +108,35 @@ impl<'s> Saver<'s> {
         };
         let worth_it = |p: &&mut Partition| p.next > saved && p.fold.shops_set_aside() == 0;
         let Some(partition) = partitions.get_mut(&number).filter(worth_it) else {
-            self.again(number, self.shared.config.checkpoint.every);
+            self.again(number, self.shared.config.checkpoint.every, now);
             return Ok(None);
         };
-        partition.emit(Emit::All, delivery, self.shared)?;
+        partition.emit(Emit::All, outbox, self.shared, now)?;
         let snapshot = partition.fold.snapshot();
-        self.shared.metrics.checkpoint_pause.observe(now.elapsed().as_secs_f64());
+        self.shared.metrics.checkpoint_pause.observe(begun.elapsed().as_secs_f64());
         Ok(Some(Taken {
             head: partition.head(&self.shared.config.topics.shop_log),
-            state: State::Unacknowledged(delivery.sent(), snapshot),
+            state: State::Unacknowledged(outbox.sent(), snapshot),
         }))
     }
 
-    fn go_on(&mut self, taken: Taken, keeper: &Keeper, delivery: &Delivery) -> Option<Taken> {
+    fn go_on(&mut self, taken: Taken, keeper: &Keeper, outbox: &impl Outbox, now: Instant) -> Option<Taken> {
         let Taken { head, state } = taken;
         let state = match state {
-            State::Unacknowledged(sent, snapshot) if delivery.acknowledged_until() < sent => State::Unacknowledged(sent, snapshot),
+            State::Unacknowledged(sent, snapshot) if outbox.acknowledged_until() < sent => State::Unacknowledged(sent, snapshot),
             State::Unacknowledged(_, snapshot) => State::Saving(keeper.save(head.clone(), snapshot)),
-            State::Saving(task) => match task.look() {
+            State::Saving(mut task) => match task.look() {
                 Progress::Running => State::Saving(task),
                 Progress::Done(Ok(bytes)) => {
-                    self.saved(&head, bytes);
+                    self.saved(&head, bytes, now);
                     return None;
                 }
                 Progress::Done(Err(error)) => {
-                    self.failed(&head, &error.to_string());
+                    self.failed(&head, &error.to_string(), now);
                     return None;
                 }
                 Progress::Lost => {
-                    self.failed(&head, "it ended without a word");
+                    self.failed(&head, "it ended without a word", now);
                     return None;
                 }
             },
@@ -134,7 +144,7 @@ impl<'s> Saver<'s> {
         Some(Taken { head, state })
     }
 
-    fn saved(&mut self, head: &Head, bytes: u64) {
+    fn saved(&mut self, head: &Head, bytes: u64, now: Instant) {
         let (metrics, every) = (&self.shared.metrics, self.shared.config.checkpoint.every);
         metrics.checkpoints.with_label_values(&["saved"]).inc();
         tracing::debug!(partition = head.partition, offset = head.offset, bytes, "checkpoint saved");
@@ -143,11 +153,11 @@ impl<'s> Saver<'s> {
             metrics.checkpoint_bytes.with_label_values(&[&label]).set(bytes as i64);
             plan.saved = head.offset;
             plan.taken_at_ms = head.taken_at_ms;
-            plan.due = Instant::now() + every;
+            plan.due = now + every;
         }
     }
 
-    fn failed(&mut self, head: &Head, error: &str) {
+    fn failed(&mut self, head: &Head, error: &str, now: Instant) {
         self.shared.metrics.checkpoints.with_label_values(&["failed"]).inc();
         tracing::error!(
             partition = head.partition,
@@ -155,12 +165,12 @@ impl<'s> Saver<'s> {
             error,
             "checkpoint not saved; scoring goes on, and the next one is tried"
         );
-        self.again(head.partition, AGAIN.min(self.shared.config.checkpoint.every));
+        self.again(head.partition, AGAIN.min(self.shared.config.checkpoint.every), now);
     }
 
-    fn again(&mut self, number: i32, wait: Duration) {
+    fn again(&mut self, number: i32, wait: Duration, now: Instant) {
         if let Some(plan) = self.plans.get_mut(&number) {
-            plan.due = Instant::now() + wait;
+            plan.due = now + wait;
         }
     }
 

@@ -52,6 +52,22 @@ pub fn check_writable(dir: &Path) -> Result<(), WriteError> {
     fs::remove_file(&probe).map_err(io_error(&probe))
 }
 
+/// Where files are put.
+pub trait Shelf: std::fmt::Debug + Send + Sync {
+    /// Puts the batch there as `dir/name`, whole or not at all; what lies there under this name is replaced.
+    fn put(&self, dir: &Path, name: &str, batch: &RecordBatch) -> Result<PathBuf, WriteError>;
+}
+
+/// The file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk;
+
+impl Shelf for Disk {
+    fn put(&self, dir: &Path, name: &str, batch: &RecordBatch) -> Result<PathBuf, WriteError> {
+        write(dir, name, batch)
+    }
+}
+
 /// Writes the batch as `dir/name`, creating `dir`.
 pub fn write(dir: &Path, name: &str, batch: &RecordBatch) -> Result<PathBuf, WriteError> {
     fs::create_dir_all(dir).map_err(io_error(dir))?;

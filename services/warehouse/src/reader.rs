@@ -63,6 +63,12 @@ impl Reader {
         }
     }
 
+    /// With a slicer changed before anything is read.
+    pub fn with(mut self, change: impl FnOnce(Slicer) -> Slicer) -> Self {
+        self.slicer = change(self.slicer);
+        self
+    }
+
     /// Everything before this position has been read.
     pub fn at(&self) -> LogPosition {
         self.at

@@ -12,7 +12,7 @@
 //!                            └ log partition
 //! ```
 
-use crate::file::{self, WriteError};
+use crate::file::{Disk, Shelf, WriteError};
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{Date32Type, TimestampMillisecondType};
@@ -22,6 +22,7 @@ use peakdesk_model::table::Table;
 use peakdesk_model::time::{DAY_MS, Day, format_date};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rows in a part; at some 500 bytes a row a part stays below 100 MB in memory, for each log partition.
 pub const PART_ROWS_MAX: usize = 150_000;
@@ -61,6 +62,7 @@ impl Default for Mark {
 /// The rows of one log partition that are in no file yet.
 #[derive(Debug)]
 pub struct Slicer {
+    shelf: Arc<dyn Shelf>,
     dir: PathBuf,
     log_partition: i32,
     slice_ms: i64,
@@ -76,6 +78,7 @@ impl Slicer {
     /// A slicer that goes on from `mark`.
     pub fn new(dir: &Path, log_partition: i32, slice_ms: i64, mark: Mark) -> Self {
         Slicer {
+            shelf: Arc::new(Disk),
             dir: dir.to_owned(),
             log_partition,
             slice_ms: slice_ms.max(1),
@@ -90,6 +93,12 @@ impl Slicer {
     /// With another number of rows in a part (for tests).
     pub fn with_part_rows(mut self, part_rows_max: usize) -> Self {
         self.part_rows_max = part_rows_max.max(1);
+        self
+    }
+
+    /// With another place for the files.
+    pub fn on(mut self, shelf: Arc<dyn Shelf>) -> Self {
+        self.shelf = shelf;
         self
     }
 
@@ -223,7 +232,7 @@ impl Slicer {
             let rows = sorted(*table, &concat_batches(&first.schema(), batches)?)?;
             for (day, rows) in by_day(&rows) {
                 let dir = self.dir.join(table.name()).join(format!("dt={}", format_date(day)));
-                let path = file::write(&dir, &name, &rows)?;
+                let path = self.shelf.put(&dir, &name, &rows)?;
                 written.push(Written {
                     path,
                     table: *table,
