@@ -37,8 +37,10 @@ impl<C: ConsumerContext> Drop for Closing<C> {
             let _ = sender.send(());
         };
         let spawned = std::thread::Builder::new().name("leave group".into()).spawn(close);
-        if spawned.is_err() || closed.recv_timeout(PATIENCE).is_err() {
-            tracing::warn!("the group is not left in good order, as no broker answers; its others go on when the session ends");
+        match spawned.map(|thread| (closed.recv_timeout(PATIENCE), thread)) {
+            // The process may end right now; its exit handlers and the end of a thread do not get on with each other.
+            Ok((Ok(()), thread)) => drop(thread.join()),
+            _ => tracing::warn!("the group is not left in good order, as no broker answers; its others go on when the session ends"),
         }
     }
 }

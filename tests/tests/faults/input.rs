@@ -40,7 +40,8 @@ pub fn disorder(_: &mut Plant, stage: &mut Stage<'_>) -> Result {
 pub fn burst(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     let mut stage = Stage::prepare(scene, plant)?;
     stage.topics.create(PARTITIONS, &[])?;
-    let records = record(&stage, if plant.long { "12d" } else { "1d" })?;
+    let (duration, shops) = if plant.long { ("12d", 28) } else { ("1d", 3) };
+    let records = record(&stage, duration, shops)?;
     let (first, rest) = records.split_at(records.len() / 10);
     write(&stage, first)?;
     stage.join(&Plan::default())?;
@@ -48,6 +49,7 @@ pub fn burst(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     let before = stage.peak_memory()?;
     // 500 records a second, then 5 000: in the long form for a minute.
     let (calm, burst) = rest.split_at(plant.times(2_500, 10_000));
+    let burst = burst.get(..MINUTE_RECORDS).unwrap_or(burst);
     let begun = Instant::now();
     for (second, records) in calm.chunks(500).enumerate() {
         paced(begun, second);
@@ -69,6 +71,9 @@ pub fn burst(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     Ok((stage.tally, stage.end()?))
 }
 
+/// What a minute of the burst has.
+const MINUTE_RECORDS: usize = 300_000;
+
 /// Waits for a second of the traffic to begin.
 fn paced(begun: Instant, second: usize) {
     lasts(Duration::from_secs(second as u64).saturating_sub(begun.elapsed()));
@@ -81,7 +86,7 @@ const MEMORY_MIB_MAX: f64 = 256.0;
 pub fn partitions_added(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     let mut stage = Stage::prepare(scene, plant)?;
     stage.topics.create(PARTITIONS, &[])?;
-    let mut records = record(&stage, "1d")?;
+    let mut records = record(&stage, "1d", 3)?;
     let second = records.split_off(records.len() / 2);
     write(&stage, &records)?;
     stage.join(&Plan::default())?;
@@ -117,7 +122,7 @@ pub fn partitions_added(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usiz
 pub fn recreated(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     let mut stage = Stage::prepare(scene, plant)?;
     stage.topics.create(PARTITIONS, &[])?;
-    let mut records = record(&stage, "1d")?;
+    let mut records = record(&stage, "1d", 3)?;
     let second = records.split_off(records.len() / 2);
     write(&stage, &records)?;
     stage.join(&Plan::default())?;

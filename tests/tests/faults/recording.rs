@@ -13,11 +13,12 @@ use crate::stage::Stage;
 /// Records with their topics, in the order of their arrival.
 pub type Records = Vec<(&'static str, Message)>;
 
-/// Simulates the night and the days of a sale.
-pub fn record(stage: &Stage<'_>, duration: &str) -> Result<Records> {
+/// Simulates the night and the days of a sale in so many shops.
+pub fn record(stage: &Stage<'_>, duration: &str, shops: usize) -> Result<Records> {
     let dir = stage.scene.path("recording");
-    let flags = ["--shops", "3", "--agents", "4", "--buyers-per-agent", "60", "--dead-share", "0.01"];
+    let flags = ["--agents", "4", "--buyers-per-agent", "60", "--dead-share", "0.01"];
     let launch = stage.topics.launch("recording", "simulator")?.args(flags);
+    let launch = launch.args(["--shops", &shops.to_string()]);
     let launch = launch
         .args(["--start", "2025-11-10T20:00", "--duration", duration, "--dump"])
         .arg(&dir);
