@@ -11,6 +11,7 @@
 //! that is taken over goes on from the newest checkpoint that can be used (`restore`), else from the beginning of the log: the
 //! results behind it are the same as before, at the same positions, and their readers know them as repeats. Two scorers on
 //! one partition write the same twice. Checkpoints are taken while the fold goes on (`save`).
+//! What a worker does with its partitions is in [`core`], which knows no Kafka, so that a simulation can drive it.
 //!
 //! Not here: the form of a checkpoint and where it lies (the checkpoint crate); what is in a state (the scoring crate).
 
