@@ -20,7 +20,7 @@ pub struct ScorerMetrics {
     pub(crate) refused: IntGaugeVec,
     set_aside: IntGaugeVec,
     events: IntCounterVec,
-    evaluations: IntCounter,
+    pub(crate) evaluations: IntCounter,
     pub(crate) frames: IntCounter,
     pub(crate) rows: IntCounter,
     pub(crate) alerts: IntCounterVec,
@@ -129,7 +129,6 @@ impl ScorerMetrics {
         for (outcome, n) in outcomes {
             self.events.with_label_values(&[outcome]).inc_by(n);
         }
-        self.evaluations.inc_by(counts.evaluations);
     }
 
     pub(crate) fn show(&self, partition: i32, fold: &Fold, caught_up: bool) {

@@ -47,6 +47,8 @@ pub(crate) struct Partition {
     /// When the end of the log was last seen.
     pub(crate) end_seen: Option<Instant>,
     counted: Counts,
+    /// Evaluations of alert rules that are counted.
+    evaluated: u64,
     /// Where the log ended when it was taken over, until it is folded up to there, and when this was last reported.
     behind: Option<(i64, Instant)>,
 }
@@ -57,6 +59,7 @@ impl Partition {
         Partition {
             number,
             counted: fold.counts(),
+            evaluated: fold.alert_evaluations(),
             fold,
             next,
             last_message,
@@ -113,6 +116,9 @@ impl Partition {
         let counts = self.fold.counts();
         shared.metrics.count(&counts.since(&self.counted));
         self.counted = counts;
+        let evaluated = self.fold.alert_evaluations();
+        shared.metrics.evaluations.inc_by(evaluated - self.evaluated);
+        self.evaluated = evaluated;
         shared.metrics.frames.inc();
         Ok(None)
     }

@@ -139,6 +139,11 @@ impl Fold {
         self.counts
     }
 
+    /// How often the alert rules of an agent or a shop were evaluated since this was made or restored.
+    pub fn alert_evaluations(&self) -> u64 {
+        self.agenda.evaluations
+    }
+
     /// What is in state.
     pub fn size(&self) -> Size {
         let mut size = Size {
@@ -438,6 +443,5 @@ impl Counts {
         self.raised += other.raised;
         self.repeated += other.repeated;
         self.gaps += other.gaps;
-        self.evaluations += other.evaluations;
     }
 }

@@ -46,8 +46,6 @@ pub struct Counts {
     pub repeated: u64,
     /// Ranges of frames that were not applied because something before them is missing.
     pub gaps: u64,
-    /// Times that the alert rules of a scope were evaluated.
-    pub evaluations: u64,
 }
 
 impl Counts {
@@ -61,7 +59,6 @@ impl Counts {
             raised: self.raised - earlier.raised,
             repeated: self.repeated - earlier.repeated,
             gaps: self.gaps - earlier.gaps,
-            evaluations: self.evaluations - earlier.evaluations,
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Agenda {
     /// Kept for its room only.
     #[serde(skip)]
     touched: Vec<(Agent, Pace, i64)>,
+    /// How many scopes were evaluated.
+    #[serde(skip)]
+    pub(crate) evaluations: u64,
     /// The alert clock: every moment before it is evaluated (ms).
     clock: Option<i64>,
 }
@@ -76,7 +79,7 @@ impl Agenda {
                     policy: policies.of(&shop.id),
                     horizon,
                 };
-                out.counts.evaluations += self.evaluate(t, place, shop, items, &cx, &mut rows);
+                self.evaluate(t, place, shop, items, &cx, &mut rows);
             }
             out.work_on(None);
             rows.sort_by(|a, b| key(a).cmp(&key(b)));
@@ -89,8 +92,7 @@ impl Agenda {
         self.clock = Some(clock);
     }
 
-    /// How many scopes were evaluated, and in `rows` what they said.
-    fn evaluate(&mut self, t: i64, place: u32, shop: &mut Shop, mut items: Vec<Item>, cx: &Context<'_>, rows: &mut Vec<AlertRow>) -> u64 {
+    fn evaluate(&mut self, t: i64, place: u32, shop: &mut Shop, mut items: Vec<Item>, cx: &Context<'_>, rows: &mut Vec<AlertRow>) {
         if items.iter().any(|i| i.2 == Pace::Expiry) {
             shop.windows.watch.take_due(SHOP, Pace::Expiry, t);
             if let Some(next) = shop.expire(t, cx) {
@@ -107,20 +109,18 @@ impl Agenda {
             }
         }
         let mut said: Vec<Said> = Vec::new();
-        let mut evaluated = 0;
         let moment = Moment::new(t, cx);
         for (_, scope, pace) in items {
             if pace == Pace::Expiry || !shop.windows.watch.take_due(scope, pace, t) {
                 continue;
             }
-            evaluated += 1;
+            self.evaluations += 1;
             let next = shop.evaluate(&moment, scope, pace, &mut said);
             if next != i64::MAX {
                 self.put(place, shop, scope, pace, next);
             }
         }
         rows.extend(said.into_iter().map(|said| shop.alert_row(t, &said, cx)));
-        evaluated
     }
 
     fn plan_touched(&mut self, place: u32, shop: &mut Shop, first: i64, constants: &Constants) {

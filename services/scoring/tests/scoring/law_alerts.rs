@@ -228,7 +228,7 @@ fn evaluations(agents: usize, with_a_wait: bool) -> (u64, u64) {
             let minute = reader.fold.now().div_euclid(MINUTE_MS) + 1;
             reader.tick(minute * MINUTE_MS);
         }
-        reader.fold.counts().evaluations
+        reader.fold.alert_evaluations()
     };
     let begun = until("13:00");
     (begun, until("14:00") - begun)
