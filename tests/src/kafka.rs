@@ -288,7 +288,7 @@ log.dirs={data}
 }
 
 /// One node, so every internal topic has one replica; one partition of each is enough, and quick to load. Groups form
-/// at once. Threads and buffers are those of a small machine.
+/// at once, and those that the broker assigns miss a member as soon as the others do. Threads and buffers are those of a small machine.
 const FIXED_PROPERTIES: &str = "\
 auto.create.topics.enable=false
 message.max.bytes=16777216
@@ -303,6 +303,10 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=10000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.heartbeat.interval.ms=1000
+group.consumer.min.heartbeat.interval.ms=1000
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216

@@ -20,7 +20,7 @@ fn wait_for_shares(scorers: &mut [&mut Role], shares: &[usize]) -> Result {
 /// One, four, one.
 fn rescale(scene: &Scene, protocol: &str) -> Result {
     let topics = Topics::new(scene, "json")?.with(format!("kafka.group_protocol={protocol}"));
-    let mut stage = Stage::begin(scene, topics, "1000")?;
+    let mut stage = Stage::begin(scene, topics, "500")?;
     let mut first = stage.scorer("first", "10m")?;
     wait_for_shares(&mut [&mut first], &[PARTITIONS])?;
     let mut others = Vec::new();
