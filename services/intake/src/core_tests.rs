@@ -33,8 +33,8 @@ fn core() -> Core {
     core
 }
 
-/// Reads a record that arrived at `at`; dead letters move clocks too.
-fn read(core: &mut Core, partition: i32, offset: i64, at: i64) {
+/// Reads a record that arrived at `at`, at a wall time; dead letters move clocks too.
+fn read(core: &mut Core, partition: i32, offset: i64, at: i64, wall: i64) {
     let record = Incoming {
         partition,
         offset,
@@ -42,7 +42,7 @@ fn read(core: &mut Core, partition: i32, offset: i64, at: i64) {
         payload: None,
     };
     assert!(matches!(
-        core.read(&record, &edge(), at),
+        core.read(&record, &edge(), wall),
         Taken::Dead(_, DeadReason::Undecodable, _)
     ));
 }
@@ -58,7 +58,7 @@ fn clocks(core: &mut Core, wall: i64, heard: [Heard; 2]) -> Vec<Option<i64>> {
 fn a_clock_does_not_run_on_over_what_came_and_was_not_read() {
     let mut core = core();
     for partition in [0, 1] {
-        read(&mut core, partition, 0, 1_000);
+        read(&mut core, partition, 0, 1_000, 1_000);
         core.reached_end(partition, 1_000);
     }
     let heard = |at_ms, until| Heard { at_ms, until };
@@ -71,7 +71,7 @@ fn a_clock_does_not_run_on_over_what_came_and_was_not_read() {
         clocks(&mut core, 600_000, [heard(600_000, 0), heard(600_000, 2)]),
         [Some(600_000), Some(1_500)]
     );
-    read(&mut core, 1, 1, 3_000);
+    read(&mut core, 1, 1, 3_000, 600_000);
     core.reached_end(1, 600_000);
     assert_eq!(clocks(&mut core, 600_000, [heard(0, 0), heard(600_000, 2)])[1], Some(3_000));
     assert_eq!(clocks(&mut core, 600_500, [heard(0, 0), heard(600_500, 2)])[1], Some(3_500));

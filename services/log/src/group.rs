@@ -439,3 +439,34 @@ fn fatal(error: &KafkaError) -> bool {
         Some(Fatal | AutoOffsetReset | OffsetOutOfRange | Authentication | GroupAuthorizationFailed | TopicAuthorizationFailed)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_are_dated_by_when_they_were_made() {
+        let context = Context {
+            begin: Begin::Held,
+            changes: Mutex::default(),
+            heard: Mutex::default(),
+            clocks_apart_ms: AtomicI64::new(i64::MAX),
+            leaving: AtomicBool::new(false),
+            watch: OnceLock::new(),
+        };
+        let made_at = |client_us, second, now| {
+            let statistics = Statistics {
+                ts: client_us,
+                time: second,
+                ..Statistics::default()
+            };
+            context.made_at(&statistics, now)
+        };
+        assert_eq!(made_at(7_000_000, 1_000, 1_000_250), 1_000_250);
+        // Nobody polled for ten minutes.
+        assert_eq!(made_at(7_500_000, 1_000, 1_600_900), 1_000_750);
+        // The wall clock was set forward, then back.
+        assert_eq!(made_at(8_000_000, 5_000, 5_000_400), 5_000_000);
+        assert_eq!(made_at(8_500_000, 900, 900_100), 900_100);
+    }
+}
