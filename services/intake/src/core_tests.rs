@@ -33,7 +33,7 @@ fn core() -> Core {
     core
 }
 
-/// Reads a record that arrived at `at`, at a wall time; dead letters move clocks too.
+/// Reads a record that arrived at `at`, at the wall time `wall`; dead letters move clocks too.
 fn read(core: &mut Core, partition: i32, offset: i64, at: i64, wall: i64) {
     let record = Incoming {
         partition,
