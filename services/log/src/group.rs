@@ -94,7 +94,7 @@ impl ClientContext for Context {
         if let Some(watch) = self.watch.get() {
             watch.look(&statistics);
         }
-        let made_at = made_at(&self.clocks_apart_ms, &statistics, now);
+        let made_at = self.made_at(&statistics, now);
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, partition) in statistics.topics.values().flat_map(|t| &t.partitions) {
             let broker = statistics.brokers.values().find(|b| b.nodeid == partition.leader);
@@ -146,13 +146,12 @@ impl ConsumerContext for Context {
     }
 }
 
-/// When statistics were made (wall time, ms): they may have waited long for somebody to poll. Their wall time is in seconds, their
-/// other clock is finer; `apart` is the least difference between the two clocks so far.
-fn made_at(apart: &AtomicI64, statistics: &Statistics, now: i64) -> i64 {
-    let (client_ms, second) = (statistics.ts / 1000, statistics.time * 1000);
-    let now_apart = now - client_ms;
+/// A time of the client's clock as wall time, given the second in which it lies (all ms); `apart` is the least difference between
+/// the two clocks so far.
+fn date(apart: &AtomicI64, (client, second): (i64, i64), now: i64) -> i64 {
+    let now_apart = now - client;
     let apart = apart.fetch_min(now_apart, Ordering::Relaxed).min(now_apart);
-    (client_ms + apart).clamp(second, second + 999).min(now)
+    (client + apart).clamp(second, second + 999).min(now)
 }
 
 fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
@@ -190,6 +189,13 @@ fn is_final(error: &KafkaError) -> bool {
 }
 
 impl Context {
+    /// When statistics were made (wall time, ms): they may have waited long for somebody to poll. Their wall time is in seconds, their
+    /// other clock is finer.
+    fn made_at(&self, statistics: &Statistics, now: i64) -> i64 {
+        let clocks = (statistics.ts / 1000, statistics.time * 1000);
+        date(&self.clocks_apart_ms, clocks, now)
+    }
+
     /// The client waits for an answer to a change before it is closed; what is assigned here it gives up at once.
     fn answer(&self, consumer: &BaseConsumer<Self>, err: &RDKafkaRespErr, list: &TopicPartitionList, cooperative: bool) {
         let answer = match (matches!(err, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS), cooperative) {
@@ -447,19 +453,12 @@ mod tests {
     #[test]
     fn statistics_are_dated_by_when_they_were_made() {
         let apart = AtomicI64::new(i64::MAX);
-        let made_at = |client_us, second, now| {
-            let statistics = Statistics {
-                ts: client_us,
-                time: second,
-                ..Statistics::default()
-            };
-            super::made_at(&apart, &statistics, now)
-        };
-        assert_eq!(made_at(7_000_000, 1_000, 1_000_250), 1_000_250);
+        let made_at = |client, second, now| date(&apart, (client, second), now);
+        assert_eq!(made_at(7_000, 1_000_000, 1_000_250), 1_000_250);
         // Nobody polled for ten minutes.
-        assert_eq!(made_at(7_500_000, 1_000, 1_600_900), 1_000_750);
+        assert_eq!(made_at(7_500, 1_000_000, 1_600_900), 1_000_750);
         // The wall clock was set forward, then back.
-        assert_eq!(made_at(8_000_000, 5_000, 5_000_400), 5_000_000);
-        assert_eq!(made_at(8_500_000, 900, 900_100), 900_100);
+        assert_eq!(made_at(8_000, 5_000_000, 5_000_400), 5_000_000);
+        assert_eq!(made_at(8_500, 900_000, 900_100), 900_100);
     }
 }
