@@ -164,6 +164,14 @@ impl ConsumerContext for Context {
     }
 }
 
+/// A time of the client's clock as wall time, given the second in which it lies (all ms); `apart` is the least difference between
+/// the two clocks so far.
+fn date(apart: &AtomicI64, (client, second): (i64, i64), now: i64) -> i64 {
+    let now_apart = now - client;
+    let apart = apart.fetch_min(now_apart, Ordering::Relaxed).min(now_apart);
+    (client + apart).clamp(second, second + 999).min(now)
+}
+
 fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
     list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect()
 }
@@ -207,10 +215,8 @@ impl Context {
     /// When statistics were made (wall time, ms): they may have waited long for somebody to poll. Their wall time is in seconds, their
     /// other clock is finer.
     fn made_at(&self, statistics: &Statistics, now: i64) -> i64 {
-        let (client_ms, second) = (statistics.ts / 1000, statistics.time * 1000);
-        let apart = now - client_ms;
-        let apart = self.clocks_apart_ms.fetch_min(apart, Ordering::Relaxed).min(apart);
-        (client_ms + apart).clamp(second, second + 999).min(now)
+        let clocks = (statistics.ts / 1000, statistics.time * 1000);
+        date(&self.clocks_apart_ms, clocks, now)
     }
 
     /// The client waits for an answer to a change before it is closed; what is assigned here it gives up at once.
@@ -474,4 +480,21 @@ fn fatal(error: &KafkaError) -> bool {
         error.rdkafka_error_code(),
         Some(Fatal | AutoOffsetReset | OffsetOutOfRange | Authentication | GroupAuthorizationFailed | TopicAuthorizationFailed)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_are_dated_by_when_they_were_made() {
+        let apart = AtomicI64::new(i64::MAX);
+        let made_at = |client, second, now| date(&apart, (client, second), now);
+        assert_eq!(made_at(7_000, 1_000_000, 1_000_250), 1_000_250);
+        // Nobody polled for ten minutes.
+        assert_eq!(made_at(7_500, 1_000_000, 1_600_900), 1_000_750);
+        // The wall clock was set forward, then back.
+        assert_eq!(made_at(8_000, 5_000_000, 5_000_400), 5_000_000);
+        assert_eq!(made_at(8_500, 900_000, 900_100), 900_100);
+    }
 }
