@@ -104,9 +104,8 @@ impl Chat {
             let before = self.beliefs.get(&id).cloned();
             match (change.what, &before) {
                 (Firing, None) => {}
-                // An older delivery, repeated late.
-                (Firing, Some(_)) if self.quiet && self.maybe.contains(&id) => {}
-                (Resolved, Some(Belief::Over)) if self.quiet && self.maybe.contains(&id) => {}
+                // An older delivery, repeated late: it may say what is so no more.
+                (_, Some(_)) if self.quiet && self.maybe.contains(&id) => {}
                 (Escalated, Some(Belief::Fires(old))) => assert!(change.severity > *old, "{change:?}"),
                 (Still, Some(Belief::Fires(old))) => assert!(change.severity >= *old),
                 (Resolved, Some(Belief::Fires(_))) => {}
