@@ -19,6 +19,10 @@ use peakdesk_scoring::policy::{Constants, Policies};
 use peakdesk_scoring::snapshot::STATE_VERSION;
 use std::time::{Duration, Instant};
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const BUYERS: u64 = 1_000_000;
 const AGENTS: u64 = 400;
 const BEGIN_MS: i64 = 1_762_790_400_000;
