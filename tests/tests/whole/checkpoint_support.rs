@@ -9,6 +9,9 @@ use crate::support::{INPUTS, LONG, Role, SOON, Topics, compare, replay, text};
 /// Partitions of the shop log.
 pub const PARTITIONS: usize = 4;
 
+/// Records in each input topic without which a comparison says little.
+const RECORDS_MIN: i64 = 50;
+
 /// Traffic, and all roles but the scorers.
 pub struct Stage<'s> {
     scene: &'s Scene,
@@ -78,8 +81,14 @@ impl<'s> Stage<'s> {
         Ok(())
     }
 
-    /// Ends the traffic before its time.
+    /// Ends the traffic before its time, once there is something of everything to compare.
     pub fn end_load(&mut self) -> Result {
+        wait_until("enough records of every kind", LONG, || {
+            let records = self.topics.records()?;
+            ensure!(records.iter().all(|count| *count > RECORDS_MIN), "{records:?}");
+            Ok(Some(()))
+        })?;
+        self.still_runs()?;
         self.simulator.terminate().map(drop)
     }
 
@@ -97,7 +106,10 @@ impl<'s> Stage<'s> {
         );
         let mut intakes = vec![self.intake];
         let records = self.topics.wait_until_read(&mut intakes)?;
-        ensure!(records.iter().all(|count| *count > 50), "too little was simulated: {records:?}");
+        ensure!(
+            records.iter().all(|count| *count > RECORDS_MIN),
+            "too little was simulated: {records:?}"
+        );
         self.topics.finish(intakes, scorers, &mut self.warehouse)?;
         let (dump, again) = (self.scene.path("dump"), self.scene.path("again"));
         self.topics.dump(&dump)?;
