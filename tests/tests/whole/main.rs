@@ -18,6 +18,7 @@ mod console_support;
 mod dead_letters;
 mod dead_letters_replay;
 mod demo;
+mod fuzz;
 mod harness;
 mod http;
 mod live;
