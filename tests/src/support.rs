@@ -206,6 +206,24 @@ impl<'s> Topics<'s> {
         Ok(records)
     }
 
+    /// Waits until the intakes have committed all that is in the input topics now; the ends of their partitions. `alive` is asked
+    /// meanwhile whether it is worth to wait.
+    pub fn wait_until_forwarded(&self, alive: &mut dyn FnMut() -> Result) -> Result<[Vec<i64>; 3]> {
+        let mut all = [const { Vec::new() }; 3];
+        for (input, ends) in INPUTS.iter().zip(&mut all) {
+            let (topic, group) = (self.topic(input), self.group(&format!("intake-{input}")));
+            *ends = self.broker.high_watermarks(&topic)?;
+            wait_until(&format!("the intakes to commit {input}"), LONG, || {
+                alive()?;
+                let committed = self.broker.committed(&group, &topic)?;
+                let at: Vec<i64> = committed.iter().map(|c| c.as_ref().map_or(0, |c| c.offset)).collect();
+                ensure!(at.iter().zip(&*ends).all(|(at, end)| at >= end), "{at:?} of {ends:?}");
+                Ok(Some(()))
+            })?;
+        }
+        Ok(all)
+    }
+
     /// Runs until every row is final and in a file, without a gap in the results; then ends all roles. What is in the input topics
     /// must have been read.
     pub fn finish(&self, intakes: Vec<Role>, scorers: &mut [Role], warehouse: &mut Role) -> Result {

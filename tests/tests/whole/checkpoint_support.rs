@@ -12,13 +12,17 @@ pub const PARTITIONS: usize = 4;
 /// Records in each input topic without which a comparison says little.
 const RECORDS_MIN: i64 = 50;
 
+/// Partitions of chat, orders and refunds.
+pub const SOURCES: [i32; 3] = [2, 1, 1];
+
 /// Traffic, and all roles but the scorers.
 pub struct Stage<'s> {
     scene: &'s Scene,
     /// Topics and settings.
     pub topics: Topics<'s>,
     simulator: Process,
-    intake: Role,
+    /// The intake; a test may put another in its place.
+    pub intake: Role,
     warehouse: Role,
     tables: PathBuf,
 }
@@ -26,7 +30,13 @@ pub struct Stage<'s> {
 impl<'s> Stage<'s> {
     /// Begins a simulated day at this speed.
     pub fn begin(scene: &'s Scene, topics: Topics<'s>, speed_up: &str) -> Result<Stage<'s>> {
-        topics.create([2, 1, 1], &[])?;
+        Self::begin_over(scene, topics, speed_up, SOURCES)
+    }
+
+    /// The same over so many partitions of chat, orders and refunds.
+    pub fn begin_over(scene: &'s Scene, topics: Topics<'s>, speed_up: &str, sources: [i32; 3]) -> Result<Stage<'s>> {
+        topics.create(sources, &[])?;
+        let sources = sources.map(|count| count.to_string()).join(",");
         let flags = [
             "--shops",
             "8",
@@ -39,7 +49,7 @@ impl<'s> Stage<'s> {
             "--start",
             "2025-11-10T20:00",
             "--partitions",
-            "2,1,1",
+            &sources,
             "--speed-up",
             speed_up,
         ];
@@ -104,13 +114,13 @@ impl<'s> Stage<'s> {
             "the simulator failed: {}",
             self.simulator.stderr()?
         );
-        let mut intakes = vec![self.intake];
-        let records = self.topics.wait_until_read(&mut intakes)?;
+        self.topics.wait_until_forwarded(&mut || self.intake.process.alive())?;
+        let records = self.topics.records()?;
         ensure!(
             records.iter().all(|count| *count > RECORDS_MIN),
             "too little was simulated: {records:?}"
         );
-        self.topics.finish(intakes, scorers, &mut self.warehouse)?;
+        self.topics.finish(vec![self.intake], scorers, &mut self.warehouse)?;
         let (dump, again) = (self.scene.path("dump"), self.scene.path("again"));
         self.topics.dump(&dump)?;
         println!("{}", replay(self.scene, &dump, &again, &[])?);
