@@ -11,20 +11,21 @@
 //! A member must be polled from one thread, and dropped there; dropping waits for some seconds while the group is left.
 
 use crate::closing::Closing;
+use crate::commits::{Commit, Commits};
 use crate::error::LogError;
 use crate::watch::Watch;
 use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::shutdown::Shutdown;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the broker may take to say where reading begins: its group coordinator may have to load first.
@@ -81,6 +82,7 @@ pub struct Heard {
 struct Context {
     begin: Begin,
     changes: Mutex<Vec<Result<Change, LogError>>>,
+    commits: Mutex<Commits>,
     /// By partition.
     heard: Mutex<BTreeMap<i32, Heard>>,
     /// The least difference between the wall clock and the client's clock at which statistics came (ms).
@@ -160,7 +162,21 @@ impl ConsumerContext for Context {
                     .map_err(|e| read_error("assignment", &e))
             }
         };
+        match &change {
+            Ok(Change::Assigned(starts)) => self.commits().hold(starts.iter().map(|s| (s.topic.clone(), s.partition))),
+            Ok(Change::Revoked(gone)) => self.commits().let_go(gone),
+            Err(_) => {}
+        }
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        for element in offsets.elements() {
+            let outcome = result.clone().and_then(|()| element.error());
+            if let Err(error) = outcome {
+                self.refused(element.topic(), element.partition(), element.offset(), &error);
+            }
+        }
     }
 }
 
@@ -192,6 +208,17 @@ fn is_final(error: &KafkaError) -> bool {
 }
 
 impl Context {
+    fn commits(&self) -> MutexGuard<'_, Commits> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, topic: &str, partition: i32, offset: Offset, error: &KafkaError) {
+        tracing::info!(%error, topic, partition, ?offset, "offset not committed; it is committed again if the partition stays here");
+        if let Offset::Offset(offset) = offset {
+            self.commits().refuse(topic, partition, offset, Instant::now());
+        }
+    }
+
     /// Whether the member is leaving, or is about to.
     fn ends(&self) -> bool {
         self.leaving.load(Ordering::Relaxed) || self.shutdown.get().is_some_and(Shutdown::is_requested)
@@ -318,6 +345,7 @@ impl Member {
         let context = Context {
             begin,
             changes: Mutex::new(Vec::new()),
+            commits: Mutex::default(),
             heard: Mutex::default(),
             clocks_apart_ms: AtomicI64::new(i64::MAX),
             leaving: AtomicBool::new(false),
@@ -390,21 +418,38 @@ impl Member {
     }
 
     /// Commits an offset (the first not read) with something beside it, per topic and partition; waits for the answer if `wait`.
+    /// What was refused before is committed again, so this is to be called now and then with nothing new too.
     pub fn commit(&self, offsets: &[(&str, i32, i64, String)], wait: bool) -> Result<(), LogError> {
-        if offsets.is_empty() {
+        let context = self.consumer.context();
+        let mut commits: Vec<Commit> = Vec::with_capacity(offsets.len());
+        commits.extend(offsets.iter().map(|(topic, partition, offset, beside)| Commit {
+            topic: (*topic).to_owned(),
+            partition: *partition,
+            offset: *offset,
+            beside: beside.clone(),
+        }));
+        {
+            let mut known = context.commits();
+            commits.iter().for_each(|commit| known.ask(commit));
+            commits.extend(known.again(Instant::now()));
+        }
+        if commits.is_empty() {
             return Ok(());
         }
         let mut list = TopicPartitionList::new();
-        for (topic, partition, offset, metadata) in offsets {
-            let mut element = list.add_partition(topic, *partition);
-            element.set_offset(Offset::Offset(*offset)).map_err(|e| read_error("commit", &e))?;
-            element.set_metadata(metadata);
+        for commit in &commits {
+            let mut element = list.add_partition(&commit.topic, commit.partition);
+            let offset = Offset::Offset(commit.offset);
+            element.set_offset(offset).map_err(|e| read_error("commit", &e))?;
+            element.set_metadata(&commit.beside);
         }
         let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
         match self.consumer.commit(&list, mode) {
-            // Somebody else owns it now, or will; what was not committed is repeated and known to be.
+            // Somebody else owns it now, or will, or the group is about to change; what is not committed is repeated and known to be.
             Err(error) if lost(&error) => {
-                tracing::info!(%error, "offsets not committed; another member goes on from the last ones");
+                for commit in &commits {
+                    context.refused(&commit.topic, commit.partition, Offset::Offset(commit.offset), &error);
+                }
                 Ok(())
             }
             result => result.map_err(|e| read_error("commit", &e)),

@@ -8,6 +8,7 @@
 
 pub mod client;
 mod closing;
+mod commits;
 pub mod delivery;
 pub mod error;
 pub mod group;
