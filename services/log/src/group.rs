@@ -25,11 +25,16 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the broker may take to say where reading begins: its group coordinator may have to load first.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a commit may take that is waited for. Together with a last flush and the leaving of the group well below the half minute
+/// after which a process that was asked to end is killed.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The wall clock (ms).
 pub fn wall_ms() -> i64 {
@@ -443,9 +448,12 @@ impl Member {
             element.set_offset(offset).map_err(|e| read_error("commit", &e))?;
             element.set_metadata(&commit.beside);
         }
-        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
-        match self.consumer.commit(&list, mode) {
-            // Somebody else owns it now, or will, or the group is about to change; what is not committed is repeated and known to be.
+        let outcome = match wait {
+            true => self.commit_and_wait(list),
+            false => self.consumer.commit(&list, CommitMode::Async),
+        };
+        match outcome {
+            // Somebody else owns it now, or will, the group is about to change, or no broker answers; what is not committed is repeated and known to be.
             Err(error) if lost(&error) => {
                 for commit in &commits {
                     context.refused(&commit.topic, commit.partition, Offset::Offset(commit.offset), &error);
@@ -454,6 +462,22 @@ impl Member {
             }
             result => result.map_err(|e| read_error("commit", &e)),
         }
+    }
+
+    /// The client would wait for a broker's answer for as long as none is there, and nobody could end meanwhile.
+    fn commit_and_wait(&self, list: TopicPartitionList) -> KafkaResult<()> {
+        let consumer = self.consumer.clone();
+        let (sender, answer) = sync_channel(1);
+        let commit = move || {
+            let outcome = consumer.commit(&list, CommitMode::Sync);
+            drop(consumer);
+            // Nobody waits any more.
+            let _ = sender.send(outcome);
+        };
+        let no_answer = || KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut);
+        let spawned = std::thread::Builder::new().name("commit".into()).spawn(commit);
+        spawned.map_err(|_| no_answer())?;
+        answer.recv_timeout(COMMIT_PATIENCE).unwrap_or_else(|_| Err(no_answer()))
     }
 
     /// Reads a partition again from `offset`, not before it is resumed.
@@ -511,10 +535,10 @@ impl Member {
 }
 
 fn lost(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AssignmentLost, IllegalGeneration, NoOffset, RebalanceInProgress, State, UnknownMemberId};
+    use RDKafkaErrorCode::{AssignmentLost, IllegalGeneration, NoOffset, OperationTimedOut, RebalanceInProgress, State, UnknownMemberId};
     matches!(
         error.rdkafka_error_code(),
-        Some(IllegalGeneration | UnknownMemberId | RebalanceInProgress | AssignmentLost | NoOffset | State)
+        Some(IllegalGeneration | UnknownMemberId | RebalanceInProgress | AssignmentLost | NoOffset | OperationTimedOut | State)
     )
 }
 
