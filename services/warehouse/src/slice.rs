@@ -72,6 +72,8 @@ pub struct Slicer {
     rows: usize,
     /// First position of the rows pending.
     first: Option<LogPosition>,
+    /// When the first of them were published (ms). Kept, since many batches may be pending and every push asks.
+    published: Option<i64>,
 }
 
 impl Slicer {
@@ -87,6 +89,7 @@ impl Slicer {
             pending: BTreeMap::new(),
             rows: 0,
             first: None,
+            published: None,
         }
     }
 
@@ -124,6 +127,7 @@ impl Slicer {
             let batch = self.only_new(&batch);
             if batch.num_rows() > 0 {
                 self.first = self.first.min_some(first_position(&batch));
+                self.published = self.published.min_some(Some(published_at(&batch, 0)));
                 self.rows += batch.num_rows();
                 self.pending.entry(table).or_default().push(batch);
             }
@@ -145,8 +149,7 @@ impl Slicer {
 
     fn write_whole(&mut self, log_time: i64) -> Result<Vec<Written>, WriteError> {
         let mut written = Vec::new();
-        while let Some(first) = self.first {
-            let published = self.pending.values().flatten().map(|b| published_at(b, 0)).min().unwrap_or(0);
+        while let (Some(first), Some(published)) = (self.first, self.published) {
             let start = published.div_euclid(self.slice_ms) * self.slice_ms;
             let end = start.saturating_add(self.slice_ms);
             if self.mark.slice != Some(start) {
@@ -163,6 +166,7 @@ impl Slicer {
                 return Err(error);
             }
             self.first = self.pending.values().flatten().filter_map(first_position).min();
+            self.published = self.pending.values().flatten().map(|b| published_at(b, 0)).min();
             self.mark = Mark {
                 covered: cut.max(self.mark.covered),
                 slice: Some(start),
