@@ -35,11 +35,11 @@ static SETTINGS: LazyLock<(Config, Metrics, ScorerMetrics)> = LazyLock::new(|| {
     (config, metrics, scorer)
 });
 
-/// How many restores of all worlds so far went on from there: `memory`, `checkpoint` or `beginning`.
-pub fn restores(from: &str) -> u64 {
+/// A counter of the scorers of all worlds so far, such as `restores`, by outcome.
+pub fn counted(what: &str, outcome: &str) -> u64 {
     let (text, label) = (
         SETTINGS.1.render().unwrap(),
-        format!("scorer_restores_total{{outcome=\"{from}\"}} "),
+        format!("scorer_{what}_total{{outcome=\"{outcome}\"}} "),
     );
     let value = text.lines().find_map(|line| line.split_once(&label)?.1.parse().ok());
     value.unwrap_or(0)
