@@ -301,7 +301,7 @@ fn decode(
         payload,
     };
     let decoded = edge.decode(&record, &mut loose)?;
-    let (log_partition, waiting) = router.push(place, &decoded.event, decoded.question.map_or(0, |q| q as u8 + 1));
+    let (log_partition, waiting) = router.push(place, &decoded.event, decoded.question().map_or(0, |q| q as u8 + 1));
     let full = waiting + 1 >= settings.max_frame_events || router.waiting_bytes(log_partition) >= FRAME_BYTES_MAX;
     Ok(full.then_some(log_partition))
 }

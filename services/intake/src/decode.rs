@@ -43,8 +43,15 @@ pub struct SourceRecord<'a> {
 pub struct Decoded<'l> {
     /// The event.
     pub event: Event<'l>,
+    /// The text of a buyer's message; goes no further than its question.
+    text: Option<&'l str>,
+}
+
+impl Decoded<'_> {
     /// What a buyer's message is about; `None` for other records and messages without text.
-    pub question: Option<Question>,
+    pub fn question(&self) -> Option<Question> {
+        self.text.map(Question::of)
+    }
 }
 
 /// Why a record gave no event.
@@ -115,7 +122,7 @@ impl Edge {
             return Err(DeadReason::TooOld);
         }
         Ok(Decoded {
-            question: question_of(&checked),
+            text: checked.text.filter(|_| checked.kind == Kind::BuyerMessage),
             event: self.event_of(&checked, position, clock),
         })
     }
@@ -161,13 +168,6 @@ impl Edge {
 
 fn fits(format: Format, payload: &[u8]) -> bool {
     payload.len() <= RECORD_LEN_MAX || (format == Format::JsonOfDump && json::compact_len(payload) <= RECORD_LEN_MAX)
-}
-
-fn question_of(checked: &Checked<'_>) -> Option<Question> {
-    match checked.kind {
-        Kind::BuyerMessage => checked.text.map(Question::of),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

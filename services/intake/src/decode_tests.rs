@@ -66,7 +66,7 @@ fn an_event_carries_what_the_record_says() {
         decoded.event,
         Event::new(at(Topic::Chat), CLOCK, CLOCK - 5, Kind::BuyerMessage, "s", "e", buyer)
     );
-    assert_eq!(decoded.question, Some(Question::Price));
+    assert_eq!(decoded.question(), Some(Question::Price));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn only_a_buyers_message_asks_something() {
         format: Format::Json,
         payload: Some(text.as_bytes()),
     };
-    assert_eq!(edge().decode(&record, &mut Loose::default()).unwrap().question, None);
+    assert_eq!(edge().decode(&record, &mut Loose::default()).unwrap().question(), None);
 }
 
 #[test]

@@ -302,13 +302,16 @@ impl Kafka {
     }
 }
 
-/// What comes of a value at a clock: the event and its question, or the reason.
+/// What comes of a value at a clock: the event, or the reason. What a message is about is not asked in a replay.
 fn outcome(edge: &Edge, position: SourcePosition, payload: Payload<'_>) -> String {
     let mut loose = Loose::default();
     let clock = WALL_MS;
     match payload {
         Payload::Undecodable => format!("{:?}", Err::<(), _>(DeadReason::Undecodable)),
-        Payload::Row(row) => format!("{:?}", decode_row(edge, row, position, clock, &mut loose)),
+        Payload::Row(row) => format!(
+            "{:?}",
+            decode_row(edge, row, position, clock, &mut loose).map(|decoded| decoded.event)
+        ),
         Payload::Json { text, .. } => live(edge, position, Format::JsonOfDump, Some(text)),
     }
 }
@@ -321,7 +324,7 @@ fn live(edge: &Edge, position: SourcePosition, format: Format, payload: Option<&
         payload,
     };
     match edge.decode(&record, &mut Loose::default()) {
-        Ok(decoded) => format!("{:?}", Ok::<_, DeadReason>(decoded)),
+        Ok(decoded) => format!("{:?}", Ok::<_, DeadReason>(decoded.event)),
         Err(Reject::Dead(reason)) => format!("{:?}", Err::<(), _>(reason)),
         Err(Reject::Retry(error)) => panic!("{error}"),
     }

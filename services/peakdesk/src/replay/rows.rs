@@ -1,7 +1,8 @@
 //! Columnar dumps ([`crate::dump::columns`]): a row per record, the row groups of a partition in offset order.
 //!
 //! Each partition is read on its own, a page per column at a time. A row of typed columns becomes an event without any JSON;
-//! it passes the same tests as a record that was read from Kafka, so that a file from elsewhere can do no harm.
+//! it passes the same tests as a record that was read from Kafka, so that a file from elsewhere can do no harm. Columns that only
+//! a dead letter needs, chat texts above all, are passed over until there is one.
 
 use super::dump::{Payload, Stamp};
 use crate::dump::columns::{CHECKSUM_KEY, ColumnType, VERSION, VERSION_KEY, columns_of};
@@ -10,12 +11,14 @@ use crate::dump::typed::{Cell, Typed, join};
 use anyhow::{Context, bail};
 use arrow::array::{Array, AsArray, BinaryViewArray, BooleanArray, Int32Array, Int64Array, ListArray, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 use peakdesk_intake::loose::{Loose, Scalar};
 use peakdesk_model::input::Topic;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -26,6 +29,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Rows that are decoded at a time, per partition.
 const BATCH_ROWS: usize = 1024;
+
+/// Columns that no event is made of. Of those that hold fields only the type counts, which a column has for all its rows.
+const OF_WHOLE_RECORDS: [&str; 7] = ["key", "headers", "text", "sku_id", "source", "sku_ids", "other"];
 
 /// Where a field of a record is put.
 type Slot = for<'l, 'a> fn(&'l mut Loose<'a>) -> &'l mut Scalar<'a>;
@@ -110,27 +116,30 @@ struct Batch {
     partition: Int32Array,
     offset: Int64Array,
     timestamp_ms: Int64Array,
-    key: BinaryViewArray,
-    headers: ListArray,
     cells: Vec<(Slot, Cells)>,
-    other: StringViewArray,
     value: StringViewArray,
     raw: BinaryViewArray,
 }
 
+/// The same rows with all columns.
+struct Whole {
+    batch: Batch,
+    key: BinaryViewArray,
+    headers: ListArray,
+    other: StringViewArray,
+}
+
 impl Batch {
     fn of(batch: &RecordBatch, topic: Topic) -> Option<Self> {
-        let cells = columns_of(topic)
+        let columns = columns_of(topic)
             .iter()
-            .map(|column| Some((slot_of(column.name)?, Cells::of(batch.column_by_name(column.name)?, column.kind)?)));
+            .filter_map(|column| Some((column, batch.column_by_name(column.name)?)));
+        let cells = columns.map(|(column, array)| Some((slot_of(column.name)?, Cells::of(array, column.kind)?)));
         Some(Batch {
             partition: batch.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?.clone(),
             offset: batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?.clone(),
             timestamp_ms: batch.column_by_name("timestamp_ms")?.as_primitive_opt::<Int64Type>()?.clone(),
-            key: batch.column_by_name("key")?.as_binary_view_opt()?.clone(),
-            headers: batch.column_by_name("headers")?.as_list_opt()?.clone(),
             cells: cells.collect::<Option<_>>()?,
-            other: batch.column_by_name("other")?.as_string_view_opt()?.clone(),
             value: batch.column_by_name("value")?.as_string_view_opt()?.clone(),
             raw: batch.column_by_name("raw")?.as_binary_view_opt()?.clone(),
         })
@@ -141,6 +150,54 @@ impl Batch {
         self.cells
             .first()
             .is_some_and(|(_, ids)| matches!(ids, Cells::Text(ids) if ids.is_valid(row)))
+    }
+
+    fn payload(&self, row: usize) -> Payload<'_> {
+        if self.raw.is_valid(row) {
+            Payload::Undecodable
+        } else if self.value.is_valid(row) {
+            Payload::Json {
+                text: self.value.value(row).as_bytes(),
+                sure: true,
+            }
+        } else if self.is_typed(row) {
+            Payload::Row(Row { batch: self, row })
+        } else {
+            Payload::Undecodable
+        }
+    }
+}
+
+impl Whole {
+    fn of(batch: &RecordBatch, topic: Topic) -> Option<Self> {
+        Some(Whole {
+            key: batch.column_by_name("key")?.as_binary_view_opt()?.clone(),
+            headers: batch.column_by_name("headers")?.as_list_opt()?.clone(),
+            other: batch.column_by_name("other")?.as_string_view_opt()?.clone(),
+            batch: Batch::of(batch, topic)?,
+        })
+    }
+
+    fn record(&self, row: usize, topic: Topic) -> Record<'static> {
+        let batch = &self.batch;
+        let value = match batch.payload(row) {
+            Payload::Json { .. } => Value::Json(Cow::Owned(batch.value.value(row).to_owned())),
+            Payload::Row(_) => {
+                let cells = batch.cells.iter().map(|(_, cells)| cells.cell(row)).collect();
+                let other = self.other.is_valid(row).then(|| self.other.value(row).to_owned());
+                Value::Json(Cow::Owned(join(&Typed { cells, other }, columns_of(topic))))
+            }
+            Payload::Undecodable if batch.raw.is_valid(row) => Value::Raw(Cow::Owned(batch.raw.value(row).to_owned())),
+            Payload::Undecodable => Value::Missing,
+        };
+        Record {
+            partition: batch.partition.value(row),
+            offset: batch.offset.value(row),
+            timestamp_ms: batch.timestamp_ms.is_valid(row).then(|| batch.timestamp_ms.value(row)),
+            key: self.key.is_valid(row).then(|| Cow::Owned(self.key.value(row).to_owned())),
+            headers: self.headers(row),
+            value,
+        }
     }
 
     fn headers(&self, row: usize) -> Vec<Header<'static>> {
@@ -200,6 +257,15 @@ pub struct Rows {
     batch: Option<Batch>,
     row: usize,
     rows_before: u64,
+    /// Made by the first dead letter.
+    whole: RefCell<Option<WholeRows>>,
+}
+
+/// A second reading of a partition, with all columns; it never stands before the first.
+struct WholeRows {
+    reader: ParquetRecordBatchReader,
+    batch: Option<Whole>,
+    rows_before: u64,
 }
 
 /// Opens a file; its partitions, each with its rows.
@@ -237,6 +303,7 @@ pub fn open(topic: Topic, path: &Path) -> anyhow::Result<Vec<(i32, Rows)>> {
                 batch: None,
                 row: 0,
                 rows_before: 0,
+                whole: RefCell::new(None),
             },
         )
     };
@@ -299,6 +366,12 @@ fn check_metadata(file: &File, metadata: &ParquetMetaData) -> anyhow::Result<()>
     Ok(())
 }
 
+/// The library does not promise to survive pages that contradict themselves.
+fn read_batch(reader: &mut ParquetRecordBatchReader) -> anyhow::Result<Option<RecordBatch>> {
+    let read = catch_unwind(AssertUnwindSafe(|| reader.next()));
+    Ok(read.map_err(|_| anyhow::anyhow!("a page is damaged"))?.transpose()?)
+}
+
 impl Rows {
     /// Goes on to the next row.
     pub fn advance(&mut self) -> anyhow::Result<Option<Stamp>> {
@@ -316,77 +389,79 @@ impl Rows {
         }))
     }
 
-    fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
-        let cannot = || {
-            format!(
-                "cannot read {}: partition {} after {} records",
-                self.file.path.display(),
-                self.partition,
-                self.rows_before
-            )
+    fn cannot(&self) -> String {
+        format!(
+            "cannot read {}: partition {} after {} records",
+            self.file.path.display(),
+            self.partition,
+            self.rows_before
+        )
+    }
+
+    /// A reader of the partition's rows, with all columns or those that events are made of.
+    fn reader(&self, whole: bool) -> anyhow::Result<ParquetRecordBatchReader> {
+        let file = File::open(&self.file.path)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.file.metadata.clone());
+        let schema = builder.parquet_schema();
+        let wanted = |i: &usize| {
+            let path = schema.column(*i);
+            whole
+                || !path
+                    .path()
+                    .parts()
+                    .first()
+                    .is_some_and(|root| OF_WHOLE_RECORDS.contains(&root.as_str()))
         };
+        let columns = ProjectionMask::leaves(schema, (0..schema.num_columns()).filter(wanted));
+        let builder = builder.with_projection(columns).with_row_groups(self.groups.clone());
+        Ok(builder.with_batch_size(BATCH_ROWS).build()?)
+    }
+
+    fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
         if self.reader.is_none() {
-            let file = File::open(&self.file.path).with_context(cannot)?;
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.file.metadata.clone());
-            let groups = std::mem::take(&mut self.groups);
-            self.reader = Some(
-                builder
-                    .with_row_groups(groups)
-                    .with_batch_size(BATCH_ROWS)
-                    .build()
-                    .with_context(cannot)?,
-            );
+            self.reader = Some(self.reader(false).with_context(|| self.cannot())?);
         }
         let Some(reader) = &mut self.reader else { return Ok(None) };
-        // The library does not promise to survive pages that contradict themselves.
-        let read = catch_unwind(AssertUnwindSafe(|| reader.next()));
-        let Some(batch) = read.map_err(|_| anyhow::anyhow!("a page is damaged")).with_context(cannot)? else {
+        let read = read_batch(reader);
+        let Some(batch) = read.with_context(|| self.cannot())? else {
             return Ok(None);
         };
-        let batch = Batch::of(&batch.with_context(cannot)?, self.file.topic)
+        let batch = Batch::of(&batch, self.file.topic)
             .context("unexpected column types")
-            .with_context(cannot)?;
+            .with_context(|| self.cannot())?;
         if batch.partition.values().iter().any(|partition| *partition != self.partition) {
-            bail!("{}: a row of another partition; the file is damaged", cannot());
+            bail!("{}: a row of another partition; the file is damaged", self.cannot());
         }
         Ok(Some(batch))
     }
 
     /// What there is to decode.
     pub fn payload(&self) -> Payload<'_> {
-        match &self.batch {
-            Some(batch) if batch.raw.is_valid(self.row) => Payload::Undecodable,
-            Some(batch) if batch.value.is_valid(self.row) => Payload::Json {
-                text: batch.value.value(self.row).as_bytes(),
-                sure: true,
-            },
-            Some(batch) if batch.is_typed(self.row) => Payload::Row(Row { batch, row: self.row }),
-            _ => Payload::Undecodable,
-        }
+        self.batch.as_ref().map_or(Payload::Undecodable, |batch| batch.payload(self.row))
     }
 
     /// The whole record.
-    pub fn record(&self) -> anyhow::Result<Record<'_>> {
-        let batch = self.batch.as_ref().context("no record was read")?;
-        let row = self.row;
-        let value = match self.payload() {
-            Payload::Json { .. } => Value::Json(Cow::Borrowed(batch.value.value(row))),
-            Payload::Row(_) => {
-                let cells = batch.cells.iter().map(|(_, cells)| cells.cell(row)).collect();
-                let other = batch.other.is_valid(row).then(|| batch.other.value(row).to_owned());
-                Value::Json(Cow::Owned(join(&Typed { cells, other }, columns_of(self.file.topic))))
-            }
-            Payload::Undecodable if batch.raw.is_valid(row) => Value::Raw(Cow::Borrowed(batch.raw.value(row))),
-            Payload::Undecodable => Value::Missing,
+    pub fn record(&self) -> anyhow::Result<Record<'static>> {
+        let mut whole = self.whole.borrow_mut();
+        let rows = match &mut *whole {
+            Some(rows) => rows,
+            none => none.insert(WholeRows {
+                reader: self.reader(true).with_context(|| self.cannot())?,
+                batch: None,
+                rows_before: 0,
+            }),
         };
-        Ok(Record {
-            partition: self.partition,
-            offset: batch.offset.value(row),
-            timestamp_ms: batch.timestamp_ms.is_valid(row).then(|| batch.timestamp_ms.value(row)),
-            key: batch.key.is_valid(row).then(|| Cow::Borrowed(batch.key.value(row))),
-            headers: batch.headers(row),
-            value,
-        })
+        let at = self.rows_before + self.row as u64;
+        loop {
+            let read = rows.batch.as_ref().map_or(0, |whole| whole.batch.offset.len() as u64);
+            if let Some(batch) = rows.batch.as_ref().filter(|_| at < rows.rows_before + read) {
+                return Ok(batch.record((at - rows.rows_before) as usize, self.file.topic));
+            }
+            rows.rows_before += read;
+            let batch = read_batch(&mut rows.reader).with_context(|| self.cannot())?;
+            let batch = batch.and_then(|batch| Whole::of(&batch, self.file.topic));
+            rows.batch = Some(batch.context("no record was read").with_context(|| self.cannot())?);
+        }
     }
 
     /// File, partition and row of it.

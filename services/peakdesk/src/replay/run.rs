@@ -34,6 +34,8 @@ use std::time::Instant;
 
 /// Events that go into one round of frames: enough to make a frame's own cost vanish, few enough to stay in the caches.
 const ROUND_EVENTS: usize = 8_192;
+/// Rows of a lane that are turned into columns at a time: a single frame has too few of a table to be worth it.
+const ROWS_AT_ONCE: usize = 4_096;
 /// From how many records on the growth of memory is noted.
 const GROWTH_FROM: u64 = 250_000;
 /// Log time that a file of a replay spans: a replay writes much at once, and the number of rows in a file is bounded anyway.
@@ -246,8 +248,8 @@ impl<'s> Feeder<'s> {
             };
             match (decoded, payload) {
                 (Ok(decoded), _) => {
-                    self.router
-                        .push(source, &decoded.event, decoded.question.map_or(0, |q| q as u8 + 1));
+                    // What a message is about is for people who look at the present.
+                    self.router.push(source, &decoded.event, 0);
                     self.waiting += 1;
                     return Ok(Ok(()));
                 }
@@ -292,6 +294,7 @@ fn dead_letter(position: SourcePosition, reason: DeadReason, clock: Option<i64>,
 struct Lane {
     number: i32,
     fold: Fold,
+    out: Output,
     slicer: Slicer,
     offset: i64,
     ranges: Vec<SourceRange>,
@@ -305,6 +308,7 @@ impl Lane {
         Lane {
             number,
             fold: Fold::new(settings.constants.clone()),
+            out: Output::default(),
             slicer: Slicer::new(&settings.output, number, SLICE_MS, Mark::default()),
             offset: 0,
             ranges: Vec::new(),
@@ -323,6 +327,7 @@ impl Lane {
             Job::RunOn(at) => {
                 self.size = self.fold.size();
                 self.run_on(at, policies)?;
+                self.hand_on()?;
                 let files = self.slicer.finish()?;
                 self.note(&files);
                 Ok(())
@@ -331,10 +336,17 @@ impl Lane {
     }
 
     fn apply(&mut self, frame: &Frame, policies: &Policies) -> anyhow::Result<()> {
-        let mut out = Output::default();
-        self.fold.apply(self.offset, &frame.head, frame.events(), policies, &mut out);
+        self.fold.apply(self.offset, &frame.head, frame.events(), policies, &mut self.out);
         self.offset += 1;
-        let files = self.slicer.push(out.rows.to_batches(self.number)?, self.fold.now())?;
+        if self.out.rows.len() >= ROWS_AT_ONCE {
+            self.hand_on()?;
+        }
+        Ok(())
+    }
+
+    fn hand_on(&mut self) -> anyhow::Result<()> {
+        let rows = std::mem::take(&mut self.out.rows);
+        let files = self.slicer.push(rows.to_batches(self.number)?, self.fold.now())?;
         self.note(&files);
         Ok(())
     }
