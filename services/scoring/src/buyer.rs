@@ -181,20 +181,12 @@ impl Buyer {
         ChatChange { trail_from: Some(from) }
     }
 
-    /// Seals the events before `until` (ms): `sealed` gets their identities, `closed` the rounds they closed.
-    pub fn seal_until(
-        &mut self,
-        until: i64,
-        windows: &mut Windows,
-        rules: &Rules<'_>,
-        mut sealed: impl FnMut(u128),
-        closed: &mut Vec<Round>,
-    ) {
-        let n = self.open.partition_point(|e| e.key.time < until);
+    /// Seals the events that no other can precede any more: `sealed` gets their identities, `closed` the rounds they closed.
+    pub fn seal_until(&mut self, rules: &Rules<'_>, mut sealed: impl FnMut(u128), closed: &mut Vec<Round>) {
+        let n = self.open.partition_point(|e| e.key.time < rules.chat_sealed_until);
         for event in self.open.drain(..n) {
             self.sealed.step(&event.step, rules, &mut |atom| {
                 if let Atom::Round(round) = atom {
-                    windows.seal_round(rules, &round);
                     closed.push(round);
                 }
             });
@@ -206,15 +198,14 @@ impl Buyer {
         }
     }
 
-    /// Closes a wait or question whose deadline lies before `until` (ms), if no event is there that may answer it.
-    pub fn close_if_past(&mut self, until: i64, windows: &mut Windows, rules: &Rules<'_>, closed: &mut Vec<Round>) {
+    /// Closes a wait or question whose deadline is past, if no event is there, or can come, that may answer it.
+    pub fn close_if_past(&mut self, windows: &mut Windows, rules: &Rules<'_>, closed: &mut Vec<Round>) {
         if !self.open.is_empty() {
             return;
         }
-        self.sealed.close_if_past(until, rules, &mut |atom| {
+        self.sealed.close_if_past(rules.chat_sealed_until, rules, &mut |atom| {
             if let Atom::Round(round) = atom {
                 windows.apply(rules, &atom, 1);
-                windows.seal_round(rules, &round);
                 closed.push(round);
             }
         });

@@ -10,6 +10,7 @@ use crate::machine::SHOP;
 use crate::money::{History, MoneyEvent, OrderLife, RefundLife, Retention};
 use crate::output::{Output, Planned, Timer};
 use crate::shop::{Context, Shop, at_minute};
+use crate::slab::Slab;
 use peakdesk_model::event::Event;
 use peakdesk_model::time::Day;
 use serde::{Deserialize, Serialize};
@@ -431,43 +432,27 @@ impl Shop {
     /// The existing orders of a buyer.
     pub(crate) fn facts_of(&self, buyer: u32) -> SmallVec<[&OrderFact; 4]> {
         let orders = self.buyers.get(buyer).map_or(&[][..], |b| &b.orders);
-        orders
-            .iter()
-            .filter_map(|o| self.orders.get(*o))
-            .flat_map(|slot| slot.facts.iter().flatten())
-            .map(|f| &**f)
-            .filter(|f| f.buyer == buyer)
-            .collect()
+        facts_among(&self.orders, orders, buyer)
     }
 
     /// Brings the days of a buyer in line with their orders.
     pub(crate) fn update_days(&mut self, place: u32, cx: &Context<'_>, out: &mut Output) {
         let rules = cx.rules();
-        let Some(mut days) = self.buyers.get_mut(place).map(|b| std::mem::take(&mut b.days)) else {
-            return;
-        };
-        let mut windows = std::mem::take(&mut self.windows);
-        let facts = self.facts_of(place);
+        let Some(buyer) = self.buyers.get_mut(place) else { return };
+        let facts = facts_among(&self.orders, &buyer.orders, place);
         let mut born: SmallVec<[Day; 2]> = SmallVec::new();
         let mut changed: SmallVec<[Day; 2]> = SmallVec::new();
-        let trail = self.buyers.get(place).map(|b| &b.trail);
-        for day in &mut days {
+        for day in &mut buyer.days {
             if day.outcome.is_none() {
                 born.push(day.day);
-                if let Some(trail) = trail {
-                    day.find_agents(trail, &rules);
-                }
+                day.find_agents(&buyer.trail, &rules);
             }
-            if day.update(&facts, &mut windows, &rules) && !day.dirty && day.phase != DayPhase::Running {
+            if day.update(&facts, &mut self.windows, &rules) && !day.dirty && day.phase != DayPhase::Running {
                 day.dirty = true;
                 changed.push(day.day);
             }
         }
         drop(facts);
-        self.windows = windows;
-        if let Some(buyer) = self.buyers.get_mut(place) {
-            buyer.days = days;
-        }
         for day in born {
             self.expect_day(day, place, cx, out);
         }
@@ -476,4 +461,15 @@ impl Shop {
             self.plan_corrections(cx, out);
         }
     }
+}
+
+/// The existing orders of a buyer among those that may be theirs.
+fn facts_among<'a>(slots: &'a Slab<OrderSlot>, orders: &[u32], buyer: u32) -> SmallVec<[&'a OrderFact; 4]> {
+    orders
+        .iter()
+        .filter_map(|o| slots.get(*o))
+        .flat_map(|slot| slot.facts.iter().flatten())
+        .map(|f| &**f)
+        .filter(|f| f.buyer == buyer)
+        .collect()
 }

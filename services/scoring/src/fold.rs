@@ -47,7 +47,7 @@ pub struct Fold {
     complete_until: Option<i64>,
     horizon: Horizon,
     /// By moment; shared with a snapshot until they change.
-    timers: BTreeMap<i64, Arc<Vec<(u32, Timer)>>>,
+    timers: BTreeMap<i64, triomphe::Arc<Vec<(u32, Timer)>>>,
     agenda: Agenda,
     /// The newest wall time of an intake (ms); at which of them each clock last moved, and whether its intake had caught up
     /// when it last spoke.
@@ -372,7 +372,7 @@ impl Fold {
         while let Some(entry) = self.timers.first_entry().filter(|e| *e.key() <= complete) {
             let (due, mut timers) = entry.remove_entry();
             self.horizon = self.horizon_at(due.max(self.horizon.complete_until));
-            Arc::make_mut(&mut timers).sort_by_key(|(_, timer)| rank(timer));
+            triomphe::Arc::make_mut(&mut timers).sort_by_key(|(_, timer)| rank(timer));
             for &(place, timer) in timers.iter() {
                 let Some(shop) = self.shops.get_mut(place as usize).filter(|shop| !shop.set_aside) else {
                     continue;
@@ -427,9 +427,9 @@ fn rank(timer: &Timer) -> u8 {
     }
 }
 
-fn take_timers(timers: &mut BTreeMap<i64, Arc<Vec<(u32, Timer)>>>, place: u32, out: &mut Output) {
+fn take_timers(timers: &mut BTreeMap<i64, triomphe::Arc<Vec<(u32, Timer)>>>, place: u32, out: &mut Output) {
     for (due, timer) in out.timers.drain(..) {
-        Arc::make_mut(timers.entry(due).or_default()).push((place, timer));
+        triomphe::Arc::make_mut(timers.entry(due).or_default()).push((place, timer));
     }
 }
 

@@ -1,9 +1,10 @@
 //! Latencies of a window: percentiles within 2 %, the maximum exact, and every addition can be taken back.
 //!
-//! Counts per logarithmic bucket add and subtract. The maximum does not, so the latencies of rounds that may still change are
-//! kept one by one until they are sealed; what is sealed only raises a maximum, and whatever lies at or below that maximum
-//! need not be kept: it cannot become the greatest any more.
+//! A maximum cannot be subtracted, so the latencies of rounds that may still change are kept one by one; of those that are sealed
+//! there are counts per logarithmic bucket, and the greatest. A latency that is added is only noted: sealed ones are looked for
+//! when many have come since the last look.
 
+use peakdesk_model::time::MINUTE_MS;
 use serde::{Deserialize, Serialize};
 
 /// Buckets per doubling: a bucket is at most 1/64 of its lower bound wide, so its middle is within 0.8 % of all it holds.
@@ -31,14 +32,37 @@ fn middle_of(bucket: u16) -> u32 {
     low + ((1 << doubling) >> 1)
 }
 
+/// A latency that may still be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Unsealed {
+    latency_ms: u32,
+    /// The minute in which its round ended.
+    minute: u32,
+}
+
+/// Unsealed latencies from which on it is worth to look which of them are sealed by now.
+const LOOK_FROM: u32 = 16;
+
 /// The latencies of the replied rounds of one window.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latencies {
-    /// Ascending by bucket; no count is zero.
+    /// Those that are sealed: ascending by bucket; no count is zero.
     buckets: Vec<(u16, u32)>,
-    /// Of rounds that may still change; all above `sealed_max`.
-    unsealed: Vec<u32>,
     sealed_max: Option<u32>,
+    unsealed: Vec<Unsealed>,
+    /// How many must be unsealed for the next look at them: part of the state, so that the state follows from the log alone.
+    look_at: u32,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Latencies {
+            buckets: Vec::new(),
+            sealed_max: None,
+            unsealed: Vec::new(),
+            look_at: LOOK_FROM,
+        }
+    }
 }
 
 /// Maximum and percentiles (ms).
@@ -54,57 +78,79 @@ fn clamp(latency_ms: i64) -> u32 {
     u32::try_from(latency_ms.max(0)).unwrap_or(u32::MAX)
 }
 
+fn minute_of(t: i64) -> u32 {
+    u32::try_from(t.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX)
+}
+
+fn count(buckets: &mut Vec<(u16, u32)>, latency_ms: u32) {
+    let bucket = bucket_of(latency_ms);
+    match buckets.binary_search_by_key(&bucket, |b| b.0) {
+        Ok(i) => buckets[i].1 += 1,
+        Err(i) => buckets.insert(i, (bucket, 1)),
+    }
+}
+
 impl Latencies {
-    /// Adds one latency (ms) that may still be taken back.
-    pub fn add(&mut self, latency_ms: i64) {
-        let latency = clamp(latency_ms);
-        let bucket = bucket_of(latency);
-        match self.buckets.binary_search_by_key(&bucket, |b| b.0) {
-            Ok(i) => self.buckets[i].1 += 1,
-            Err(i) => self.buckets.insert(i, (bucket, 1)),
+    /// Adds the latency (ms) of a round that ended at `ended_at` (ms). Rounds that ended before `sealed_until` (ms) stay as
+    /// they are; what is known of them individually may be given up.
+    pub fn add(&mut self, latency_ms: i64, ended_at: i64, sealed_until: i64) {
+        if self.unsealed.len() >= self.look_at as usize {
+            self.seal(sealed_until);
         }
-        if Some(latency) > self.sealed_max {
-            self.unsealed.push(latency);
-        }
+        self.unsealed.push(Unsealed {
+            latency_ms: clamp(latency_ms),
+            minute: minute_of(ended_at),
+        });
     }
 
-    /// Takes back one latency that was added and not sealed.
-    pub fn remove(&mut self, latency_ms: i64) {
-        let latency = clamp(latency_ms);
-        let bucket = bucket_of(latency);
-        if let Ok(i) = self.buckets.binary_search_by_key(&bucket, |b| b.0) {
-            self.buckets[i].1 -= 1;
-            if self.buckets[i].1 == 0 {
-                self.buckets.remove(i);
-            }
-        }
-        if Some(latency) > self.sealed_max
-            && let Some(i) = self.unsealed.iter().position(|l| *l == latency)
-        {
+    /// Takes back one that was added with the same figures, and was not sealed since.
+    pub fn remove(&mut self, latency_ms: i64, ended_at: i64) {
+        let gone = Unsealed {
+            latency_ms: clamp(latency_ms),
+            minute: minute_of(ended_at),
+        };
+        // What changes is mostly what came last.
+        if let Some(i) = self.unsealed.iter().rposition(|u| *u == gone) {
             self.unsealed.swap_remove(i);
         }
     }
 
-    /// Says that a latency that was added will not be taken back.
-    pub fn seal(&mut self, latency_ms: i64) {
-        let latency = clamp(latency_ms);
-        if Some(latency) > self.sealed_max {
-            self.sealed_max = Some(latency);
-            self.unsealed.retain(|l| *l > latency);
-        }
+    /// Counts by bucket what ended before a moment (ms).
+    fn seal(&mut self, until: i64) {
+        let (buckets, max, until) = (&mut self.buckets, &mut self.sealed_max, minute_of(until));
+        self.unsealed.retain(|u| {
+            let stays = u.minute >= until;
+            if !stays {
+                count(buckets, u.latency_ms);
+                *max = Some(u.latency_ms).max(*max);
+            }
+            stays
+        });
+        self.look_at = LOOK_FROM.max(2 * self.unsealed.len() as u32);
     }
 
     /// `None` without any latency.
     pub fn summary(&self) -> Option<Summary> {
-        let total: u64 = self.buckets.iter().map(|b| u64::from(b.1)).sum();
-        if total == 0 {
-            return None;
-        }
-        let max = self.unsealed.iter().copied().max().max(self.sealed_max).unwrap_or(0);
+        let max = self.unsealed.iter().map(|u| u.latency_ms).max().max(self.sealed_max)?;
+        let mut all;
+        let buckets = match self.unsealed.as_slice() {
+            [] => &self.buckets,
+            unsealed => {
+                let mut more: Vec<u16> = unsealed.iter().map(|u| bucket_of(u.latency_ms)).collect();
+                more.sort_unstable();
+                all = Vec::with_capacity(self.buckets.len() + more.len());
+                all.extend_from_slice(&self.buckets);
+                all.extend(more.into_iter().map(|bucket| (bucket, 1)));
+                // Two ascending runs.
+                all.sort_by_key(|b| b.0);
+                &all
+            }
+        };
+        let total: u64 = buckets.iter().map(|b| u64::from(b.1)).sum();
         let percentile = |p: u64| -> i64 {
             let rank = (total * p).div_ceil(100).max(1);
             let mut seen = 0;
-            for (bucket, count) in &self.buckets {
+            for (bucket, count) in buckets {
                 seen += u64::from(*count);
                 if seen >= rank {
                     return i64::from(middle_of(*bucket).min(max));
@@ -133,10 +179,10 @@ mod tests {
         }
 
         #[test]
-        fn percentiles_agree_with_a_sorted_list(mut values in prop::collection::vec(0i64..2_000_000, 1..200)) {
+        fn percentiles_agree_with_a_sorted_list(mut values in prop::collection::vec(0i64..2_000_000, 1..200), sealed in 0i64..400) {
             let mut latencies = Latencies::default();
-            for v in &values {
-                latencies.add(*v);
+            for (ended, v) in (0..).zip(&values) {
+                latencies.add(*v, ended * MINUTE_MS, (ended - sealed) * MINUTE_MS);
             }
             values.sort_unstable();
             let summary = latencies.summary().unwrap_or(Summary { max: -1, p50_p90_p95_p99: [0; 4] });
@@ -148,20 +194,38 @@ mod tests {
         }
 
         #[test]
-        fn sealing_changes_no_figure(values in prop::collection::vec((0i64..100_000, any::<bool>()), 1..60), taken in 0usize..60) {
+        fn sealing_changes_no_figure(
+            values in prop::collection::vec((0i64..100_000, 0i64..60 * MINUTE_MS), 1..120),
+            looks in prop::collection::vec(0i64..60 * MINUTE_MS, 0..3),
+            taken in 0usize..120,
+        ) {
             let mut plain = Latencies::default();
             let mut latencies = Latencies::default();
-            for (v, _) in &values {
-                plain.add(*v);
-                latencies.add(*v);
+            for (v, ended) in &values {
+                plain.add(*v, *ended, 0);
+                latencies.add(*v, *ended, 0);
             }
-            values.iter().filter(|v| v.1).for_each(|v| latencies.seal(v.0));
+            looks.iter().for_each(|until| latencies.seal(*until));
             prop_assert_eq!(latencies.summary(), plain.summary());
             // What is not sealed can still be taken back.
-            if let Some((v, _)) = values.iter().filter(|v| !v.1).nth(taken) {
-                plain.remove(*v);
-                latencies.remove(*v);
+            let until = looks.iter().copied().max().unwrap_or(0);
+            if let Some((v, ended)) = values.iter().filter(|(_, ended)| *ended >= until).nth(taken) {
+                plain.remove(*v, *ended);
+                latencies.remove(*v, *ended);
                 prop_assert_eq!(latencies.summary(), plain.summary());
+            }
+        }
+
+        #[test]
+        fn what_is_kept_one_by_one_is_bounded_by_what_is_not_sealed(rounds in prop::collection::vec(0i64..3, 1..300)) {
+            let (mut latencies, mut now, mut open, mut most) = (Latencies::default(), 0, Vec::new(), 0);
+            for step in rounds {
+                now += step * MINUTE_MS;
+                latencies.add(1, now, now - 15 * MINUTE_MS);
+                open.push(now);
+                open.retain(|ended| *ended >= now - 15 * MINUTE_MS);
+                most = open.len().max(most);
+                prop_assert!(latencies.unsealed.len() <= (2 * most).max(LOOK_FROM as usize));
             }
         }
 
@@ -169,18 +233,14 @@ mod tests {
         fn removing_undoes_adding(kept in prop::collection::vec(0i64..1_000_000, 0..50), extra in prop::collection::vec(0i64..1_000_000, 0..50)) {
             let mut expected = Latencies::default();
             let mut latencies = Latencies::default();
-            for v in &extra {
-                latencies.add(*v);
-            }
+            extra.iter().for_each(|v| latencies.add(*v, *v, 0));
             for v in &kept {
-                expected.add(*v);
-                latencies.add(*v);
+                expected.add(*v, *v, 0);
+                latencies.add(*v, *v, 0);
             }
-            for v in &extra {
-                latencies.remove(*v);
-            }
+            extra.iter().for_each(|v| latencies.remove(*v, *v));
             prop_assert_eq!(latencies.summary(), expected.summary());
-            prop_assert_eq!(latencies.buckets, expected.buckets);
+            prop_assert_eq!(latencies.unsealed.len(), kept.len());
         }
     }
 }

@@ -196,6 +196,8 @@ pub struct Rules<'a> {
     pub utc: UtcOffset,
     /// The shop's policy.
     pub policy: &'a Policy,
+    /// No chat event before it (ms) comes any more.
+    pub chat_sealed_until: i64,
 }
 
 impl Rules<'_> {

@@ -75,7 +75,11 @@ proptest! {
     #[test]
     fn rounds_are_numbered_within_their_chain_and_lie_in_time(steps in steps()) {
         let policy = Policy::default();
-        let rules = Rules { utc: UtcOffset::CHINA, policy: &policy };
+        let rules = Rules {
+            utc: UtcOffset::CHINA,
+            policy: &policy,
+            chat_sealed_until: 0,
+        };
         let (rounds, _) = rounds(&steps, &rules);
         for pair in rounds.windows(2) {
             prop_assert!(pair[0].t0 <= pair[1].t0);
@@ -93,7 +97,11 @@ proptest! {
     #[test]
     fn time_that_runs_on_closes_what_the_next_event_would_have_closed(steps in steps(), at in any::<prop::sample::Index>()) {
         let policy = Policy::default();
-        let rules = Rules { utc: UtcOffset::CHINA, policy: &policy };
+        let rules = Rules {
+            utc: UtcOffset::CHINA,
+            policy: &policy,
+            chat_sealed_until: 0,
+        };
         let (mut expected, mut plain) = rounds(&steps, &rules);
         let at = at.index(steps.len() + 1);
         let (mut found, mut machine) = rounds(&steps[..at], &rules);

@@ -73,6 +73,7 @@ impl<'a> Context<'a> {
         Rules {
             utc: self.constants.utc_offset,
             policy: self.policy,
+            chat_sealed_until: self.horizon.chat_sealed_until,
         }
     }
 
@@ -307,8 +308,6 @@ impl Shop {
         let mut closed = Vec::new();
         let identities = &mut self.identities;
         buyer.seal_until(
-            cx.horizon.chat_sealed_until,
-            &mut self.windows,
             &rules,
             |identity| {
                 identities.remove(&identity);
@@ -338,7 +337,7 @@ impl Shop {
         let before = buyer.sealed().open_times();
         let mut closed = Vec::new();
         self.windows.watch.about(place);
-        buyer.close_if_past(cx.horizon.chat_sealed_until, &mut self.windows, &cx.rules(), &mut closed);
+        buyer.close_if_past(&mut self.windows, &cx.rules(), &mut closed);
         let (after, key) = (buyer.sealed().open_times(), buyer.key);
         self.watch_buyer(place, cx);
         self.move_waiting(before, after, cx, out);

@@ -12,7 +12,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use triomphe::Arc;
 
 /// Values that are copied together: a copy of the slab costs less with more of them, the first change after it more.
 const CHUNK: usize = 16;

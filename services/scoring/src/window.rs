@@ -13,7 +13,7 @@ use peakdesk_model::table::{FIGURES, Grain, NULL, Outcome};
 use peakdesk_model::time::SECOND_MS;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use triomphe::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// How far the publication of a block has come.
@@ -141,18 +141,12 @@ impl Window {
         }
     }
 
-    fn latency(&mut self, latency_ms: i64, sign: i64) {
+    fn latency(&mut self, latency: Latency, sealed_until: i64, sign: i64) {
         let latencies = self.latencies.get_or_insert_with(Box::default);
         if sign > 0 {
-            latencies.add(latency_ms)
+            latencies.add(latency.ms, latency.ended_at, sealed_until)
         } else {
-            latencies.remove(latency_ms)
-        }
-    }
-
-    fn seal_latency(&mut self, latency_ms: i64) {
-        if let Some(latencies) = &mut self.latencies {
-            latencies.seal(latency_ms);
+            latencies.remove(latency.ms, latency.ended_at)
         }
     }
 }
@@ -181,19 +175,33 @@ impl Block {
 
     /// One window, if it exists.
     pub fn get(&self, scope: Agent) -> Option<&Window> {
-        let i = self.windows.binary_search_by_key(&scope, |w| w.0).ok()?;
+        let i = Self::place(&self.windows, scope).ok()?;
         Some(&self.windows[i].1)
     }
 
     /// One window to be changed, if it exists.
     pub fn get_mut(&mut self, scope: Agent) -> Option<&mut Window> {
-        let i = self.windows.binary_search_by_key(&scope, |w| w.0).ok()?;
+        let i = Self::place(&self.windows, scope).ok()?;
         Some(&mut Arc::make_mut(&mut self.windows)[i].1)
+    }
+
+    /// Where the scope stands, or where it would.
+    fn place(windows: &[(Agent, Window)], scope: Agent) -> Result<usize, usize> {
+        // The shop stands last, and an agent at its number where all before it are there.
+        let guess = if scope == SHOP {
+            windows.len().wrapping_sub(1)
+        } else {
+            scope as usize
+        };
+        match windows.get(guess) {
+            Some(window) if window.0 == scope => Ok(guess),
+            _ => windows.binary_search_by_key(&scope, |w| w.0),
+        }
     }
 
     fn get_or_new(&mut self, scope: Agent, grain: Grain) -> &mut Window {
         let windows = Arc::make_mut(&mut self.windows);
-        let i = match windows.binary_search_by_key(&scope, |w| w.0) {
+        let i = match Self::place(windows, scope) {
             Ok(i) => i,
             Err(i) => {
                 let mut window = Window::new(grain);
@@ -260,11 +268,7 @@ impl Windows {
             .sum()
     }
 
-    fn with(&mut self, grain: Grain, start: i64, scope: Agent, change: impl FnOnce(&mut Window)) {
-        self.visit(grain, start, scope, true, change);
-    }
-
-    fn visit(&mut self, grain: Grain, start: i64, scope: Agent, changes: bool, change: impl FnOnce(&mut Window)) {
+    fn with(&mut self, grain: Grain, start: i64, scopes: &[Agent], mut change: impl FnMut(&mut Window)) {
         let born = &mut self.born;
         let map = match grain {
             Grain::Minute => &mut self.minutes,
@@ -276,15 +280,17 @@ impl Windows {
             Block::new()
         });
         let published = block.phase != Phase::Running;
-        let window = block.get_or_new(scope, grain);
-        change(window);
-        if changes && grain == Grain::Day && scope != SHOP {
-            self.watch.agent(scope).live = true;
-        }
-        if changes && !window.dirty {
-            window.dirty = true;
-            if published {
-                self.changed.push(WindowId { grain, start, scope });
+        for &scope in scopes {
+            let window = block.get_or_new(scope, grain);
+            change(window);
+            if grain == Grain::Day && scope != SHOP {
+                self.watch.agent(scope).live = true;
+            }
+            if !window.dirty {
+                window.dirty = true;
+                if published {
+                    self.changed.push(WindowId { grain, start, scope });
+                }
             }
         }
     }
@@ -293,20 +299,20 @@ impl Windows {
     pub fn add_hour_day(&mut self, rules: &Rules<'_>, t: i64, scope: Agent, changes: &[(Fig, i64)]) {
         let utc = rules.utc;
         for (grain, start) in [(Grain::Hour, utc.hour_start(t)), (Grain::Day, utc.start(utc.day(t)))] {
-            self.with(grain, start, scope, |w| changes.iter().for_each(|(fig, delta)| w.add(*fig, *delta)));
+            self.with(grain, start, &[scope], |w| {
+                changes.iter().for_each(|(fig, delta)| w.add(*fig, *delta))
+            });
         }
     }
 
     /// Adds to figures of a window that starts at `start`.
     pub fn add_at(&mut self, grain: Grain, start: i64, scope: Agent, changes: &[(Fig, i64)]) {
-        self.with(grain, start, scope, |w| changes.iter().for_each(|(fig, delta)| w.add(*fig, *delta)));
+        self.with(grain, start, &[scope], |w| {
+            changes.iter().for_each(|(fig, delta)| w.add(*fig, *delta))
+        });
     }
 
-    fn each_grain(&mut self, rules: &Rules<'_>, t: i64, scope: Agent, change: impl FnMut(&mut Window)) {
-        self.visit_each_grain(rules, t, scope, true, change);
-    }
-
-    fn visit_each_grain(&mut self, rules: &Rules<'_>, t: i64, scope: Agent, changes: bool, mut change: impl FnMut(&mut Window)) {
+    fn each_grain(&mut self, rules: &Rules<'_>, t: i64, scopes: &[Agent], mut change: impl FnMut(&mut Window)) {
         let utc = rules.utc;
         let starts = [
             (Grain::Minute, utc.minute_start(t)),
@@ -314,7 +320,7 @@ impl Windows {
             (Grain::Day, utc.start(utc.day(t))),
         ];
         for (grain, start) in starts {
-            self.visit(grain, start, scope, changes, &mut change);
+            self.with(grain, start, scopes, &mut change);
         }
     }
 
@@ -323,20 +329,18 @@ impl Windows {
         match *atom {
             Atom::BuyerMessage { t, agent } => {
                 self.watch.add_curve(rules, t, [0, sign, 0, 0]);
-                for scope in [Some(SHOP), agent].into_iter().flatten() {
-                    self.each_grain(rules, t, scope, |w| w.add(figure::BUYER_MESSAGES, sign));
-                }
+                let scopes = [SHOP, agent.unwrap_or(SHOP)];
+                let scopes = if agent.is_some() { scopes.as_slice() } else { &[SHOP] };
+                self.each_grain(rules, t, scopes, |w| w.add(figure::BUYER_MESSAGES, sign));
             }
             Atom::AgentMessage { t, agent, assisted } => {
-                for scope in [SHOP, agent] {
-                    self.each_grain(rules, t, scope, |w| {
-                        w.add(figure::AGENT_MESSAGES, sign);
-                        w.add(figure::ASSISTED_MESSAGES, if assisted { sign } else { 0 });
-                    });
-                }
+                self.each_grain(rules, t, &[SHOP, agent], |w| {
+                    w.add(figure::AGENT_MESSAGES, sign);
+                    w.add(figure::ASSISTED_MESSAGES, if assisted { sign } else { 0 });
+                });
             }
-            Atom::RobotMessage { t, .. } => self.each_grain(rules, t, SHOP, |w| w.add(figure::ROBOT_MESSAGES, sign)),
-            Atom::Spam { t } => self.each_grain(rules, t, SHOP, |w| w.add(figure::SPAM_MESSAGES, sign)),
+            Atom::RobotMessage { t, .. } => self.each_grain(rules, t, &[SHOP], |w| w.add(figure::ROBOT_MESSAGES, sign)),
+            Atom::Spam { t } => self.each_grain(rules, t, &[SHOP], |w| w.add(figure::SPAM_MESSAGES, sign)),
             Atom::Distinct {
                 t,
                 scope,
@@ -373,52 +377,57 @@ impl Windows {
             }
             Atom::Round(round) => {
                 self.watch.round(rules, &round, sign);
-                self.round(rules, &round, true, |w, measured| measured.add(w, sign));
+                self.round(rules, &round, sign);
             }
         }
     }
 
-    /// Says that a round that was added will not be subtracted.
-    pub fn seal_round(&mut self, rules: &Rules<'_>, round: &Round) {
-        self.round(rules, round, false, |w, measured| {
-            if let Some(latency) = measured.latency {
-                w.seal_latency(latency);
-            }
-        });
-    }
-
-    fn round(&mut self, rules: &Rules<'_>, round: &Round, changes: bool, mut change: impl FnMut(&mut Window, &Measured)) {
+    fn round(&mut self, rules: &Rules<'_>, round: &Round, sign: i64) {
         if let Some(agent) = round.agent
             && round.outcome != Outcome::Moved
         {
-            let measured = Measured::new(rules, round, round.a0, round.latencies().map(|l| l.1), round.first);
-            self.visit_each_grain(rules, round.a0, agent, changes, |w| change(w, &measured));
+            let measured = Measured::new(rules, round, round.a0, round.first);
+            self.each_grain(rules, round.a0, &[agent], |w| measured.add(w, sign));
         }
         if round.ends_chain() {
-            let measured = Measured::new(rules, round, round.t0, round.latencies().map(|l| l.0), round.chain_first);
-            self.visit_each_grain(rules, round.t0, SHOP, changes, |w| change(w, &measured));
+            let measured = Measured::new(rules, round, round.t0, round.chain_first);
+            self.each_grain(rules, round.t0, &[SHOP], |w| measured.add(w, sign));
         }
     }
+}
+
+/// How long an answered round lasted by one of its clocks, and when it ended (ms).
+#[derive(Debug, Clone, Copy)]
+struct Latency {
+    ms: i64,
+    ended_at: i64,
 }
 
 /// What a round (of an agent) or a chain (of the shop) adds to a window.
 struct Measured {
     outcome: Outcome,
-    latency: Option<i64>,
+    latency: Option<Latency>,
+    sealed_until: i64,
     cap: i64,
     first: bool,
     assessed: bool,
 }
 
 impl Measured {
-    fn new(rules: &Rules<'_>, round: &Round, clock: i64, latency: Option<i64>, first: bool) -> Self {
+    /// By the clock that counts for the scope.
+    fn new(rules: &Rules<'_>, round: &Round, clock: i64, first: bool) -> Self {
         let knobs = rules.policy.on(rules.utc.day(round.t0));
         let time_of_day = rules.utc.time_of_day_ms(clock);
         let (from, to) = knobs.assessed_hours_ms;
         let assessed = (from..to).contains(&time_of_day);
+        let answered = round.ended_at.filter(|_| round.outcome == Outcome::Replied);
         Measured {
             outcome: round.outcome,
-            latency,
+            latency: answered.map(|ended_at| Latency {
+                ms: ended_at - clock,
+                ended_at,
+            }),
+            sealed_until: rules.chat_sealed_until,
             cap: knobs.latency_cap_ms,
             first,
             assessed,
@@ -435,12 +444,13 @@ impl Measured {
         w.add(outcome, sign);
         w.add(
             figure::LATENCY_CAPPED_SUM,
-            sign * self.latency.map_or(self.cap, |l| l.min(self.cap)),
+            sign * self.latency.map_or(self.cap, |l| l.ms.min(self.cap)),
         );
         w.add(figure::FIRST_ROUNDS, if self.first { sign } else { 0 });
         w.add(figure::ASSESSED_ROUNDS, if self.assessed { sign } else { 0 });
-        let Some(latency) = self.latency else { return };
-        w.latency(latency, sign);
+        let Some(answered) = self.latency else { return };
+        let latency = answered.ms;
+        w.latency(answered, self.sealed_until, sign);
         w.add(figure::LATENCY_SUM, sign * latency);
         for (fig, seconds) in [
             (figure::WITHIN_30S, 30),

@@ -77,11 +77,19 @@ fn values(windows: &mut Windows) -> Vec<(Grain, i64, Agent, Vec<i64>)> {
     out
 }
 
+fn rules(policy: &Policy) -> Rules<'_> {
+    Rules {
+        utc: UtcOffset::CHINA,
+        policy,
+        chat_sealed_until: 0,
+    }
+}
+
 proptest! {
     #[test]
     fn taking_every_atom_back_leaves_zeros(atoms in prop::collection::vec(atom(), 0..40), turn in any::<prop::sample::Index>()) {
         let policy = Policy::default();
-        let rules = Rules { utc: UtcOffset::CHINA, policy: &policy };
+        let rules = rules(&policy);
         let mut windows = Windows::default();
         atoms.iter().for_each(|a| windows.apply(&rules, a, 1));
         let turn = turn.index(atoms.len().max(1));
@@ -100,7 +108,7 @@ proptest! {
     #[test]
     fn taking_some_back_leaves_the_others(kept in prop::collection::vec(atom(), 0..30), extra in prop::collection::vec(atom(), 0..30)) {
         let policy = Policy::default();
-        let rules = Rules { utc: UtcOffset::CHINA, policy: &policy };
+        let rules = rules(&policy);
         let (mut plain, mut tried) = (Windows::default(), Windows::default());
         extra.iter().for_each(|a| tried.apply(&rules, a, 1));
         kept.iter().for_each(|a| plain.apply(&rules, a, 1));
@@ -112,7 +120,7 @@ proptest! {
     #[test]
     fn compact_windows_say_the_same_and_take_the_same_corrections(atoms in prop::collection::vec(atom(), 0..30), later in prop::collection::vec((0usize..50, -5i64..5), 0..5)) {
         let policy = Policy::default();
-        let rules = Rules { utc: UtcOffset::CHINA, policy: &policy };
+        let rules = rules(&policy);
         let mut windows = Windows::default();
         atoms.iter().for_each(|a| windows.apply(&rules, a, 1));
         let mut compact = windows.clone();

@@ -27,7 +27,7 @@ pub(crate) struct Agenda {
     /// How many scopes were evaluated.
     #[serde(skip)]
     pub(crate) evaluations: u64,
-    /// The alert clock: every moment before it is evaluated (ms).
+    /// The alert clock (ms) as it was when moments were last looked at: every moment of evaluation before it is evaluated.
     clock: Option<i64>,
 }
 
@@ -55,10 +55,11 @@ impl Agenda {
         horizon: Horizon,
         out: &mut Output,
     ) {
-        if self.clock.is_some_and(|before| clock <= before) {
+        let first = up_to(self.clock.unwrap_or(clock), constants.alert_step_ms);
+        // Most clocks lie before the next moment of evaluation: what was touched waits for it.
+        if self.clock.is_some() && clock <= first {
             return;
         }
-        let first = up_to(self.clock.unwrap_or(clock), constants.alert_step_ms);
         for place in std::mem::take(&mut self.stirred) {
             if let Some(shop) = shops.get_mut(place as usize).filter(|shop| !shop.set_aside) {
                 out.work_on(Some(place));

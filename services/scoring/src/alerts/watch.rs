@@ -13,7 +13,7 @@ use peakdesk_model::table::Outcome;
 use peakdesk_model::time::{Day, HOUR_MS, MINUTE_MS, SECOND_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use triomphe::Arc;
 
 /// Waits of this age count as many.
 pub(super) const MANY_AGE_MS: i64 = 30 * SECOND_MS;
@@ -79,6 +79,8 @@ pub struct AgentWatch {
     pub(super) conversion: Sliding,
     /// Late and unanswered rounds by `(a0, t0, buyer)`; the newest only.
     pub notable: BTreeMap<(i64, i64, u32), Notable>,
+    /// Those of them that are merely slow: they go first.
+    slow_notable: BTreeSet<(i64, i64, u32)>,
     /// Credited orders by `(created or paid at, order)`; the newest only.
     pub credited: BTreeSet<(i64, u32)>,
     pub(super) tracks: [Track; Rule::ALL.len()],
@@ -99,13 +101,22 @@ impl Notable {
 }
 
 impl AgentWatch {
-    /// Makes room: rounds that are missed are listed for their day, those merely slow go before them.
-    fn forget_notable(&mut self) {
-        let slow = self.notable.iter().find(|((a0, ..), n)| !n.is_missed(*a0)).map(|(key, _)| *key);
-        match slow {
-            Some(key) => drop(self.notable.remove(&key)),
-            None => drop(self.notable.pop_first()),
+    /// Adds a notable round, and makes room for it: rounds that are missed are listed for their day, those merely slow go before them.
+    fn note(&mut self, key: (i64, i64, u32), notable: Notable) {
+        match notable.is_missed(key.0) {
+            true => self.slow_notable.remove(&key),
+            false => self.slow_notable.insert(key),
+        };
+        self.notable.insert(key, notable);
+        if self.notable.len() > NOTABLE_MAX {
+            let gone = self.slow_notable.pop_first().or_else(|| self.notable.keys().next().copied());
+            gone.and_then(|key| self.notable.remove(&key));
         }
+    }
+
+    fn forget_note(&mut self, key: (i64, i64, u32)) {
+        self.notable.remove(&key);
+        self.slow_notable.remove(&key);
     }
 }
 
@@ -117,6 +128,7 @@ impl Default for AgentWatch {
             slow: Sliding::new(5, 0),
             conversion: Sliding::new(ENDLESS, 60),
             notable: BTreeMap::new(),
+            slow_notable: BTreeSet::new(),
             credited: BTreeSet::new(),
             tracks: [Track::Idle; Rule::ALL.len()],
             due: [i64::MAX; 2],
@@ -321,12 +333,9 @@ impl Watch {
                         ended_at: round.ended_at,
                         outcome: round.outcome,
                     };
-                    watch.notable.insert(key, notable);
-                    if watch.notable.len() > NOTABLE_MAX {
-                        watch.forget_notable();
-                    }
+                    watch.note(key, notable);
                 } else {
-                    watch.notable.remove(&key);
+                    watch.forget_note(key);
                 }
             }
             watch.live = true;

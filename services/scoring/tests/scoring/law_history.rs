@@ -179,7 +179,7 @@ const KEPT: [&str; 2] = ["id", "agents"];
 
 /// Places of a list that may be used again, and what is of fixed size in what the alert rules watch of a shop and its agents: spans and
 /// marks, two short lists of notable things, the conversion of the last day.
-const FIXED: [&str; 20] = [
+const FIXED: [&str; 21] = [
     "curve",
     "curve_hours",
     "detail",
@@ -195,6 +195,7 @@ const FIXED: [&str; 20] = [
     "subject",
     "live",
     "notable",
+    "slow_notable",
     "credited",
     "last_refunds",
     "conversion",
