@@ -42,7 +42,7 @@ fn records() -> Vec<SimRecord> {
         agents: Some(2),
         buyers_per_agent: Some(40.0),
         start_ms: targets::CLOCK_MS,
-        duration_ms: 12 * 3_600_000,
+        duration_ms: 96 * 3_600_000,
         ..SimConfig::default()
     };
     Generator::new(&config).unwrap().collect()
