@@ -355,7 +355,7 @@ impl Worker<'_> {
         for message in self.core.tick(wall, |partition| self.member.heard(partition), speed)? {
             self.deliver(&message)?;
         }
-        self.delivery.flush(match self.shared.shutdown.is_requested() {
+        self.delivery.flush_within(|| match self.shared.shutdown.is_requested() {
             true => LAST_FLUSH_PATIENCE,
             false => FLUSH_PATIENCE,
         })?;

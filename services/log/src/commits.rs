@@ -1,7 +1,8 @@
-//! What a member committed last, so that what a broker refused is committed again.
+//! What a member committed last, to be committed again and again.
 //!
-//! A group that is about to change refuses commits, and tells it later. Who keeps a partition through the change has nothing new to
-//! commit on a quiet topic: without a repeat the group would be behind for ever, and whoever came next would begin too early.
+//! A group that is about to change refuses commits, and the client tells nobody of one that nobody waits for. Who keeps a partition
+//! through the change has nothing new to commit on a quiet topic: without a repeat the group would be behind for ever, and whoever
+//! came next would begin too early.
 //!
 //! Always holds: of each partition only the newest commit is repeated, and only while the partition is held. Another's commit
 //! is never overwritten.
@@ -9,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Between a refusal and the repeat: a group needs about as long to change.
+/// From one repeat to the next.
+const REPEAT_EVERY: Duration = Duration::from_secs(5);
+/// Between a refusal that was heard of and the repeat: a group needs about as long to change.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 type Partition = (String, i32);
@@ -28,7 +31,6 @@ pub(crate) struct Commit {
 pub(crate) struct Commits {
     held: BTreeSet<Partition>,
     newest: BTreeMap<Partition, (i64, String)>,
-    refused: BTreeSet<Partition>,
     again_at: Option<Instant>,
 }
 
@@ -43,43 +45,37 @@ impl Commits {
         for partition in partitions {
             self.held.remove(partition);
             self.newest.remove(partition);
-            self.refused.remove(partition);
         }
     }
 
     /// A commit is on its way.
-    pub fn ask(&mut self, commit: &Commit) {
+    pub fn ask(&mut self, commit: &Commit, now: Instant) {
         let partition = (commit.topic.clone(), commit.partition);
         if self.held.contains(&partition) {
-            self.refused.remove(&partition);
             self.newest.insert(partition, (commit.offset, commit.beside.clone()));
+            self.again_at.get_or_insert(now + REPEAT_EVERY);
         }
     }
 
-    /// A commit was refused; one that was overtaken by a newer one does not matter.
-    pub fn refuse(&mut self, topic: &str, partition: i32, offset: i64, now: Instant) {
-        let partition = (topic.to_owned(), partition);
-        if self.newest.get(&partition).is_some_and(|newest| newest.0 == offset) {
-            self.refused.insert(partition);
-            self.again_at = Some(now + AGAIN_AFTER);
-        }
+    /// What was asked for was refused.
+    pub fn refuse(&mut self, now: Instant) {
+        let soon = now + AGAIN_AFTER;
+        self.again_at = self.again_at.map(|at| at.min(soon));
     }
 
     /// What is to be committed again now.
     pub fn again(&mut self, now: Instant) -> Vec<Commit> {
-        if self.refused.is_empty() || self.again_at.is_some_and(|at| now < at) {
+        if self.again_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let commit = |(topic, partition): Partition| {
-            let (offset, beside) = self.newest.get(&(topic.clone(), partition))?.clone();
-            Some(Commit {
-                topic,
-                partition,
-                offset,
-                beside,
-            })
+        self.again_at = (!self.newest.is_empty()).then(|| now + REPEAT_EVERY);
+        let commit = |((topic, partition), (offset, beside)): (&Partition, &(i64, String))| Commit {
+            topic: topic.clone(),
+            partition: *partition,
+            offset: *offset,
+            beside: beside.clone(),
         };
-        std::mem::take(&mut self.refused).into_iter().filter_map(commit).collect()
+        self.newest.iter().map(commit).collect()
     }
 }
 
@@ -103,42 +99,39 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_committed_again_once_and_not_at_once() {
+    fn the_newest_is_repeated_while_its_partition_is_held() {
         let (mut commits, now) = (held(&[0, 1]), Instant::now());
-        commits.ask(&commit(0, 7));
-        commits.ask(&commit(1, 9));
-        commits.refuse("t", 0, 7, now);
         assert_eq!(commits.again(now), []);
-        assert_eq!(commits.again(now + AGAIN_AFTER), [commit(0, 7)]);
-        assert_eq!(commits.again(now + AGAIN_AFTER), []);
-        // The repeat may be refused too.
-        commits.refuse("t", 0, 7, now + AGAIN_AFTER);
-        assert_eq!(commits.again(now + 2 * AGAIN_AFTER), [commit(0, 7)]);
+        commits.ask(&commit(0, 7), now);
+        commits.ask(&commit(1, 9), now);
+        commits.ask(&commit(0, 8), now);
+        assert_eq!(commits.again(now), []);
+        assert_eq!(commits.again(now + REPEAT_EVERY), [commit(0, 8), commit(1, 9)]);
+        assert_eq!(commits.again(now + REPEAT_EVERY), []);
+        commits.let_go(&[("t".to_owned(), 0)]);
+        assert_eq!(commits.again(now + 2 * REPEAT_EVERY), [commit(1, 9)]);
     }
 
     #[test]
-    fn a_newer_commit_stands_for_an_older_one() {
+    fn what_is_known_to_be_refused_is_repeated_soon() {
         let (mut commits, now) = (held(&[0]), Instant::now());
-        commits.ask(&commit(0, 7));
-        commits.ask(&commit(0, 8));
-        commits.refuse("t", 0, 7, now);
-        assert_eq!(commits.again(now + AGAIN_AFTER), []);
-        commits.refuse("t", 0, 8, now);
-        commits.ask(&commit(0, 9));
-        assert_eq!(commits.again(now + AGAIN_AFTER), []);
+        commits.ask(&commit(0, 7), now);
+        commits.refuse(now);
+        assert_eq!(commits.again(now), []);
+        assert_eq!(commits.again(now + AGAIN_AFTER), [commit(0, 7)]);
+        // The repeat may be refused too.
+        commits.refuse(now + AGAIN_AFTER);
+        assert_eq!(commits.again(now + 2 * AGAIN_AFTER), [commit(0, 7)]);
     }
 
     #[test]
     fn nothing_is_repeated_for_a_partition_that_is_not_held() {
         let (mut commits, now) = (held(&[0]), Instant::now());
-        commits.ask(&commit(0, 7));
-        commits.refuse("t", 0, 7, now);
         commits.let_go(&[("t".to_owned(), 0)]);
-        assert_eq!(commits.again(now + AGAIN_AFTER), []);
         // The last word of a member about a partition that was taken from it already.
-        commits.ask(&commit(0, 8));
-        commits.refuse("t", 0, 8, now);
+        commits.ask(&commit(0, 8), now);
+        commits.refuse(now);
         commits.hold([("t".to_owned(), 0)]);
-        assert_eq!(commits.again(now + AGAIN_AFTER), []);
+        assert_eq!(commits.again(now + REPEAT_EVERY), []);
     }
 }

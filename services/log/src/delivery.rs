@@ -166,9 +166,15 @@ impl Delivery {
 
     /// Waits until every message is acknowledged, at most `limit`.
     pub fn flush(&self, limit: Duration) -> Result<(), LogError> {
+        self.flush_within(|| limit)
+    }
+
+    /// The same with a limit that may change while it waits, as when somebody wants to end.
+    pub fn flush_within(&self, limit: impl Fn() -> Duration) -> Result<(), LogError> {
         let begun = Instant::now();
         while self.in_flight() > 0 {
             self.check()?;
+            let limit = limit();
             if begun.elapsed() > limit {
                 let cause = format!("{} messages are not acknowledged after {limit:?}", self.in_flight());
                 return Err(LogError::Delivery {

@@ -174,15 +174,6 @@ impl ConsumerContext for Context {
         }
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        for element in offsets.elements() {
-            let outcome = result.clone().and_then(|()| element.error());
-            if let Err(error) = outcome {
-                self.refused(element.topic(), element.partition(), element.offset(), &error);
-            }
-        }
-    }
 }
 
 /// A time of the client's clock as wall time, given the second in which it lies (all ms); `apart` is the least difference between
@@ -215,13 +206,6 @@ fn is_final(error: &KafkaError) -> bool {
 impl Context {
     fn commits(&self) -> MutexGuard<'_, Commits> {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refused(&self, topic: &str, partition: i32, offset: Offset, error: &KafkaError) {
-        tracing::info!(%error, topic, partition, ?offset, "offset not committed; it is committed again if the partition stays here");
-        if let Offset::Offset(offset) = offset {
-            self.commits().refuse(topic, partition, offset, Instant::now());
-        }
     }
 
     /// Whether the member is leaving, or is about to.
@@ -423,7 +407,7 @@ impl Member {
     }
 
     /// Commits an offset (the first not read) with something beside it, per topic and partition; waits for the answer if `wait`.
-    /// What was refused before is committed again, so this is to be called now and then with nothing new too.
+    /// What was committed before is committed again now and then, so this is to be called with nothing new too.
     pub fn commit(&self, offsets: &[(&str, i32, i64, String)], wait: bool) -> Result<(), LogError> {
         let context = self.consumer.context();
         let mut commits: Vec<Commit> = Vec::with_capacity(offsets.len());
@@ -434,9 +418,12 @@ impl Member {
             beside: beside.clone(),
         }));
         {
-            let mut known = context.commits();
-            commits.iter().for_each(|commit| known.ask(commit));
-            commits.extend(known.again(Instant::now()));
+            let (mut known, now) = (context.commits(), Instant::now());
+            commits.iter().for_each(|commit| known.ask(commit, now));
+            let again = known.again(now);
+            let repeated = |c: &Commit| again.iter().any(|a| (&a.topic, a.partition) == (&c.topic, c.partition));
+            commits.retain(|commit| !repeated(commit));
+            commits.extend(again);
         }
         if commits.is_empty() {
             return Ok(());
@@ -455,9 +442,8 @@ impl Member {
         match outcome {
             // Somebody else owns it now, or will, the group is about to change, or no broker answers; what is not committed is repeated and known to be.
             Err(error) if lost(&error) => {
-                for commit in &commits {
-                    context.refused(&commit.topic, commit.partition, Offset::Offset(commit.offset), &error);
-                }
+                tracing::info!(%error, topics = %self.topics, "offsets not committed; they are committed again if their partitions stay here");
+                context.commits().refuse(Instant::now());
                 Ok(())
             }
             result => result.map_err(|e| read_error("commit", &e)),
