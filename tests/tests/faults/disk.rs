@@ -5,10 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use peakdesk_tests::object_store::stored;
 use peakdesk_tests::support::{LONG, text};
 use peakdesk_tests::{Context, Result, Scene, ensure, wait_until};
 
 use crate::stage::{Plan, Stage};
+use crate::states::PARTITIONS;
 use crate::store::wait_for_checkpoints;
 use crate::{Plant, Tally};
 
@@ -102,7 +104,7 @@ pub fn full_of_states(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)
     stage.open(&plan)?;
     let scorer = stage.members_of("scorer").first().copied().context("no scorer")?;
     for _ in 0..plant.times(1, 5) {
-        wait_for_checkpoints(&mut stage, "saved")?;
+        wait_for_newer(&states, [0; PARTITIONS])?;
         let filler = states.join("filler");
         fill(&filler)?;
         stage.tally.injected += 1;
@@ -113,15 +115,16 @@ pub fn full_of_states(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)
         ensure!(said.lines().any(says), "no checkpoint failed for the disk: {said}");
         stage.recovered()?;
         stage.ensure_load()?;
+        let full = newest(&states)?;
         fs::remove_file(&filler)?;
-        wait_for_checkpoints(&mut stage, "saved")?;
+        wait_for_newer(&states, full)?;
         stage.kill(scorer)?;
         stage.start(scorer)?;
         wait_until("every partition to go on from a checkpoint", LONG, || {
             let restored = stage
                 .member(scorer)?
                 .metric("peakdesk_scorer_restores_total", "outcome=\"checkpoint\"")?;
-            ensure!(restored.iter().sum::<f64>() == 4.0, "{restored:?}");
+            ensure!(restored.iter().sum::<f64>() == PARTITIONS as f64, "{restored:?}");
             Ok(Some(()))
         })?;
         let unusable = stage.sum("scorer", "peakdesk_scorer_checkpoints_total", "outcome=\"unusable\"")?;
@@ -131,6 +134,23 @@ pub fn full_of_states(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)
     let (tally, rows) = (stage.tally, stage.end()?);
     drop(disk);
     Ok((tally, rows))
+}
+
+/// The offset of the newest checkpoint of each partition; 0 where there is none.
+fn newest(states: &Path) -> Result<[i64; PARTITIONS]> {
+    let mut offsets = [0; PARTITIONS];
+    for (partition, offset) in offsets.iter_mut().enumerate() {
+        *offset = stored(states, partition)?.first().map_or(0, |(offset, _)| *offset);
+    }
+    Ok(offsets)
+}
+
+fn wait_for_newer(states: &Path, than: [i64; PARTITIONS]) -> Result {
+    wait_until("a newer checkpoint of every partition", LONG, || {
+        let now = newest(states)?;
+        ensure!(now.iter().zip(&than).all(|(now, than)| now > than), "{now:?} after {than:?}");
+        Ok(Some(()))
+    })
 }
 
 /// Fills up the disk that a file is on.

@@ -13,7 +13,7 @@ use crate::stage::Stage;
 use crate::store::BUCKET;
 
 /// Partitions of the shop log.
-const PARTITIONS: usize = 4;
+pub const PARTITIONS: usize = 4;
 
 /// What happens to the newest checkpoint of every partition.
 #[derive(Debug, Clone, Copy, PartialEq)]
