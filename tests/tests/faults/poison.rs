@@ -40,8 +40,7 @@ fn of_length(topic: &str, id: &str, at_ms: i64, len: usize) -> Vec<u8> {
 /// A good record with bytes in place of its id.
 fn with_id(topic: &str, at_ms: i64, id: &[u8]) -> Vec<u8> {
     const PLACE: &str = "PLACE-OF-THE-ID";
-    let value = good(topic, SHOP, "poison", at_ms);
-    let mut value = value;
+    let mut value = good(topic, SHOP, "poison", at_ms);
     value["event_id"] = PLACE.into();
     let text = value.to_string();
     let (before, behind) = text.split_once(PLACE).unwrap_or_default();
@@ -59,7 +58,7 @@ fn poison(topic: &str, at_ms: i64, random: &mut SmallRng) -> Cases {
     let mut goods = good(topic, SHOP, "poison", at_ms);
     goods["sku_ids"] = json!(vec![""; 1 << 20]);
     let mut all: Cases = vec![
-        ("null value", None),
+        ("tombstone", None),
         ("empty", Some(Vec::new())),
         ("garbage", Some(noise)),
         ("truncated JSON", Some(whole[..whole.len() / 2].to_vec())),
@@ -105,11 +104,8 @@ fn antidote(topic: &str, at_ms: i64, round: usize) -> Vec<Vec<u8>> {
 /// Poison between good records, under load: all of it is buried whole, and nothing else is.
 pub fn buried(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
     for topic in INPUTS {
-        let setting = ("max.message.bytes", TOPIC_BYTES_MAX);
-        stage
-            .topics
-            .broker()
-            .alter_topic(&stage.topics.topic(topic), setting.0, setting.1)?;
+        let name = stage.topics.topic(topic);
+        stage.topics.broker().alter_topic(&name, "max.message.bytes", TOPIC_BYTES_MAX)?;
     }
     for round in 0..plant.times(1, 5) {
         let before = settled(stage)?;
@@ -125,11 +121,8 @@ pub fn buried(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
                 value,
                 headers: Vec::new(),
             };
-            let mut all = Vec::new();
-            for (n, (what, value)) in poison(topic, at_ms, &mut plant.random).into_iter().enumerate() {
-                let keyless = value.is_none() && n % 2 == 1;
-                all.push((Some(what), message((!keyless).then_some("poison"), value)));
-            }
+            let bury = |(what, value)| (Some(what), message(Some("poison"), value));
+            let mut all: Vec<_> = poison(topic, at_ms, &mut plant.random).into_iter().map(bury).collect();
             all.push((Some("null value and no key"), message(None, None)));
             for (n, value) in antidote(topic, at_ms, round).into_iter().enumerate() {
                 all.insert(n * 5, (None, message(None, Some(value))));
