@@ -1,5 +1,6 @@
 //! What tests do with a broker as its client: make topics, write, read everything back, ask for positions.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -250,6 +251,19 @@ impl Broker {
         Ok(found.elements().into_iter().map(committed).collect())
     }
 
+    /// The members of a group of the classic protocol, by the ids that the broker gave them: whoever was put out and came back has
+    /// another one.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer, or knows of no such group.
+    pub fn group_members(&self, group: &str) -> Result<BTreeSet<String>> {
+        let client: BaseConsumer = self.config().create()?;
+        let found = client.fetch_group_list(Some(group), REQUEST_LIMIT)?;
+        let group = found.groups().first().context(format!("there is no group {group}"))?;
+        Ok(group.members().iter().map(|member| member.id().to_owned()).collect())
+    }
+
     /// Everything that is in a topic, partition by partition, in order. What is written during the call may be missing.
     ///
     /// # Errors
@@ -270,7 +284,7 @@ impl Broker {
         }
         consumer.assign(&assignment)?;
         let mut records = Vec::new();
-        let mut open: std::collections::BTreeSet<i32> = (0..count).collect();
+        let mut open: BTreeSet<i32> = (0..count).collect();
         let mut progress = Instant::now();
         while !open.is_empty() {
             match consumer.poll(Duration::from_millis(100)) {

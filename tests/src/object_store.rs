@@ -125,3 +125,25 @@ pub fn damage(file: &Path, at: usize) -> Result {
     *place.context(format!("{} is shorter than {at} bytes", file.display()))? ^= 0x20;
     Ok(fs::write(file, bytes)?)
 }
+
+/// The checkpoints of a partition in a directory: offset and file, the newest first.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn stored(root: &Path, partition: usize) -> Result<Vec<(i64, PathBuf)>> {
+    let mut found = Vec::new();
+    for topic in fs::read_dir(root).context(format!("{}", root.display()))? {
+        let dir = topic?.path().join(partition.to_string());
+        if !dir.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(dir)? {
+            let path = file?.path();
+            let offset = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".ckpt")?.parse().ok());
+            found.extend(offset.map(|offset: i64| (offset, path)));
+        }
+    }
+    found.sort_unstable_by_key(|(offset, _)| std::cmp::Reverse(*offset));
+    Ok(found)
+}

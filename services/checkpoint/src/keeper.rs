@@ -13,6 +13,7 @@
 
 use crate::form::{self, FormError, Head};
 use crate::store::{Store, StoreError};
+use peakdesk_runtime::failpoint;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::RangeInclusive;
@@ -167,6 +168,7 @@ impl Keeper {
             let encoded = beside(threads, move || form::encode(&head, &state)).await;
             let bytes = encoded.map_err(FormError::Encode)??;
             let len = bytes.len() as u64;
+            failpoint::reach("checkpoint-encoded");
             store.put(&topic, partition, offset, bytes).await?;
             Ok(len)
         })

@@ -11,6 +11,7 @@ fn keeper(dir: &Path) -> Keeper {
         endpoint: None,
         region: None,
         allow_http: false,
+        request_timeout: Duration::from_secs(60),
         keep: 3,
     };
     Keeper::new(Store::open(&config).unwrap()).unwrap()

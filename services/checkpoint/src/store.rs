@@ -18,8 +18,6 @@ const SUFFIX: &str = ".ckpt";
 /// Digits of the greatest offset.
 const OFFSET_DIGITS: usize = 19;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// For a whole request: a large state over a slow line takes its time.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(240);
 /// The caller tries again later; here only what passes at once is waited for.
 const RETRIES: usize = 3;
 const RETRY_PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +33,8 @@ pub struct StoreConfig {
     pub region: Option<String>,
     /// Whether the endpoint may be plain HTTP.
     pub allow_http: bool,
+    /// How long a whole request to a server may take.
+    pub request_timeout: Duration,
     /// Checkpoints kept of each partition, at least one.
     pub keep: usize,
 }
@@ -197,9 +197,24 @@ impl Store {
             url: self.url.clone(),
             what,
             key: key.to_string(),
-            cause: error.to_string(),
+            cause: with_causes(error),
         }
     }
+}
+
+/// An error and what is behind it: the store's client says that a request failed, only its cause says that its time was over.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !said.contains(&words) {
+            said.push_str(": ");
+            said.push_str(&words);
+        }
+        cause = error.source();
+    }
+    said
 }
 
 fn directory(config: &StoreConfig, path: &str) -> Result<LocalFileSystem, StoreError> {
@@ -217,7 +232,7 @@ fn bucket_of(config: &StoreConfig, bucket: &str) -> Result<object_store::aws::Am
     let client = ClientOptions::new()
         .with_allow_http(config.allow_http)
         .with_connect_timeout(CONNECT_PATIENCE)
-        .with_timeout(REQUEST_PATIENCE);
+        .with_timeout(config.request_timeout);
     let retry = RetryConfig {
         max_retries: RETRIES,
         retry_timeout: RETRY_PATIENCE,

@@ -7,6 +7,7 @@ fn config(url: &str, keep: usize) -> StoreConfig {
         endpoint: None,
         region: None,
         allow_http: false,
+        request_timeout: Duration::from_secs(60),
         keep,
     }
 }

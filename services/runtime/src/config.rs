@@ -231,6 +231,8 @@ pub struct CheckpointConfig {
     pub region: Option<String>,
     /// Whether the endpoint may be plain HTTP.
     pub allow_http: bool,
+    /// How long a whole request to a server may take.
+    pub request_timeout: Duration,
     /// Of each partition, this often.
     pub every: Duration,
     /// How many of each partition are kept.

@@ -1,7 +1,7 @@
 //! From settings to the validated configuration, a section at a time.
 
 use super::*;
-use peakdesk_model::time::parse_duration_ms;
+use peakdesk_model::time::{HOUR_MS, parse_duration_ms};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -268,12 +268,17 @@ fn checkpoint(read: Reader<'_>) -> Result<CheckpointConfig, ConfigError> {
     if !(SECOND_MS..=DAY_MS).contains(&every_ms) {
         return Err(read.invalid("checkpoint.every", "must be 1s to 1d; 3m is usual"));
     }
+    let request_timeout_ms = read.duration_ms("checkpoint.request_timeout")?;
+    if !(SECOND_MS..=HOUR_MS).contains(&request_timeout_ms) {
+        return Err(read.invalid("checkpoint.request_timeout", "must be 1s to 1h; 4m is usual"));
+    }
     Ok(CheckpointConfig {
         enabled: read.boolean("checkpoint.enabled"),
         url,
         endpoint,
         region: Some(read.text("checkpoint.region").to_owned()).filter(|text| !text.is_empty()),
         allow_http,
+        request_timeout: Duration::from_millis(request_timeout_ms.unsigned_abs()),
         every: Duration::from_millis(every_ms.unsigned_abs()),
         keep: read.int_in("checkpoint.keep", 1, 1_000)? as usize,
         hold: read.int_in("checkpoint.hold", 0, LOG_PARTITIONS_MAX)? as usize,

@@ -104,6 +104,7 @@ pub fn store_config(config: &CheckpointConfig) -> StoreConfig {
         endpoint: config.endpoint.clone(),
         region: config.region.clone(),
         allow_http: config.allow_http,
+        request_timeout: config.request_timeout,
         keep: config.keep,
     }
 }

@@ -37,6 +37,9 @@ pub fn told(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
         stage.kill(victim)?;
         stage.tally.injected += 1;
         stage.start(victim)?;
+        if round % 4 == 3 {
+            stage.recovered()?;
+        }
     }
     // Dead with the delivery noted and not sent.
     stage.terminate(alerter)?;

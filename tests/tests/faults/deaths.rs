@@ -6,22 +6,26 @@ use rand::Rng;
 use crate::Plant;
 use crate::stage::Stage;
 
-/// `kill -9` of any member at any instant; it is started again at once.
+/// `kill -9` of any member at any instant; it is started again at once. The next comes now when all is well again, now before that.
 pub fn at_random_instants(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
-    for _ in 0..plant.times(6, 100) {
+    for round in 0..plant.times(6, 100) {
         let victim = plant.random.random_range(0..stage.members());
         stage.after_records(&mut plant.random, 1..200)?;
         stage.ensure_load()?;
         stage.kill(victim)?;
         stage.tally.injected += 1;
         stage.start(victim)?;
+        if round % 2 == 0 {
+            stage.recovered()?;
+        }
     }
     stage.recovered()
 }
 
 /// Where a death is worst: what is done is not yet noted.
-const POINTS: [(&str, &str); 4] = [
+const POINTS: [(&str, &str); 5] = [
     ("intake", "intake-produced"),
+    ("scorer", "checkpoint-encoded"),
     ("scorer", "checkpoint-written"),
     ("warehouse", "file-written"),
     ("warehouse", "file-renamed"),
@@ -55,6 +59,10 @@ pub fn terminated_under_load(plant: &mut Plant, stage: &mut Stage<'_>) -> Result
         stage.terminate(victim)?;
         stage.tally.injected += 1;
         stage.start(victim)?;
+        // By chance and not every second time: the members take turns.
+        if plant.random.random() {
+            stage.recovered()?;
+        }
     }
     stage.recovered()
 }

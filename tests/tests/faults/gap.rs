@@ -2,8 +2,8 @@
 
 use peakdesk_tests::support::{INPUTS, LONG};
 use peakdesk_tests::{Message, Result, Scene, ensure, wait_until};
-use serde_json::{Value, json};
 
+use crate::recording::good;
 use crate::stage::{PARTITIONS, Stage};
 use crate::{Plant, Tally};
 
@@ -66,16 +66,7 @@ pub fn in_the_log(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
 
 /// A good record of an input topic.
 fn record(topic: &str, partition: i32, id: &str, n: usize) -> Message {
-    let id = format!("{id}-{topic}-{n}");
-    let mut value = json!({"event_id": id, "shop_id": "gap", "buyer_id": format!("b{n}"), "event_time": BEGIN_MS});
-    let more = match topic {
-        "chat" => json!({"kind": "BUYER_MESSAGE", "text": "在吗"}),
-        "orders" => json!({"order_id": id, "status": "CREATED", "amount_fen": 100, "item_count": 1}),
-        _ => json!({"refund_id": id, "order_id": id, "status": "REQUESTED", "amount_fen": 1, "reason": "SIZE", "phase": "AFTER_RECEIPT"}),
-    };
-    if let (Value::Object(all), Value::Object(more)) = (&mut value, more) {
-        all.extend(more);
-    }
+    let value = good(topic, "gap", &format!("{id}-{topic}-{n}"), BEGIN_MS);
     Message {
         partition: Some(partition),
         timestamp_ms: Some(BEGIN_MS),

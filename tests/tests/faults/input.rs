@@ -1,20 +1,21 @@
 //! Inputs that do what inputs do: repeat, come late and in disorder, burst, grow, begin again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use peakdesk_tests::support::{LONG, SOON, replay};
-use peakdesk_tests::{Message, Result, Scene, ensure, wait_until};
+use peakdesk_tests::support::{INPUTS, LONG, SOON, replay};
+use peakdesk_tests::{Context, Message, Record, Result, Scene, ensure, wait_until};
 use serde_json::Value;
 
 use crate::judge::{same_files, same_rows, undisturbed};
 use crate::owners::partitions;
-use crate::recording::{record, write};
-use crate::stage::{PARTITIONS, Plan, Stage, lasts};
+use crate::recording::{Traffic, good, record, write};
+use crate::stage::{PARTITIONS, Plan, Stage};
 use crate::{Plant, Tally};
 
-/// Records come twice, late, of the future and damaged, refunds before their orders and orders before their chats: so the
-/// simulation is, and the topics are read at their own pace. Here it is made sure that it was.
+/// Records come twice, late, of the future and damaged: so the simulation is, and here it is made sure that it was. Refunds before their
+/// orders, and orders before the chats that lead to them, are rare there, so more are written.
 pub fn disorder(_: &mut Plant, stage: &mut Stage<'_>) -> Result {
     for outcome in ["duplicate", "late"] {
         let labels = format!("outcome=\"{outcome}\"");
@@ -33,34 +34,125 @@ pub fn disorder(_: &mut Plant, stage: &mut Stage<'_>) -> Result {
         stage.tally.injected += count;
         Ok(Some(()))
     })?;
+    stage.quiet(backwards)?;
+    let (refunds, orders) = out_of_order(stage)?;
+    println!("disorder: {refunds} refunds arrived before their orders, {orders} orders before the chats that lead to them");
+    ensure!(refunds >= BACKWARDS && orders >= BACKWARDS, "{refunds} refunds, {orders} orders");
+    stage.tally.injected += refunds + orders;
     stage.recovered()
 }
+
+/// Buyers whose records come in the wrong order.
+const BACKWARDS: usize = 20;
+
+/// Writes refunds, when these are folded the orders, and when these are folded the chats before; none of it is late.
+fn backwards(stage: &mut Stage<'_>) -> Result {
+    let mut now = 0;
+    for (topic, partitions) in INPUTS.into_iter().zip(PARTITIONS) {
+        for partition in 0..partitions {
+            now = now.max(stage.clock(topic, partition as usize)? as i64);
+        }
+    }
+    let late = "outcome=\"late\"";
+    let before = stage.sum("scorer", "peakdesk_scorer_events_total", late)?;
+    for (n, (topic, ago_ms)) in [("refunds", 10_000), ("orders", 20_000), ("chat", 30_000)].into_iter().enumerate() {
+        let message = |buyer: usize| {
+            // Told apart from those of another time by when they were written.
+            let mut value = good(topic, "backwards", &format!("{now}-{buyer}"), now - ago_ms);
+            value["event_id"] = format!("{now}-{topic}-{buyer}").into();
+            let message = Message {
+                partition: Some(0),
+                timestamp_ms: Some(now + n as i64),
+                value: Some(value.to_string().into_bytes()),
+                ..Message::default()
+            };
+            (topic, message)
+        };
+        write(stage, &(0..BACKWARDS).map(message).collect::<Vec<_>>())?;
+        stage.recovered()?;
+    }
+    let after = stage.sum("scorer", "peakdesk_scorer_events_total", late)?;
+    ensure!(before == after, "{before} events were late before, {after} after that");
+    Ok(())
+}
+
+/// Refunds that arrived before the first record of their order, and orders that arrived before a message which their buyer wrote to the
+/// shop at most a day earlier, and before any other of that day: by the arrival times in the topics.
+fn out_of_order(stage: &Stage<'_>) -> Result<(usize, usize)> {
+    let mut orders: BTreeMap<String, i64> = BTreeMap::new();
+    let mut created = Vec::new();
+    let mut messages: BTreeMap<String, Vec<(i64, i64)>> = BTreeMap::new();
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or("").to_owned();
+    let buyer = |value: &Value| format!("{}\n{}", text(value, "shop_id"), text(value, "buyer_id"));
+    for (value, arrival) in events(stage, "orders")? {
+        let first = orders.entry(text(&value, "order_id")).or_insert(arrival);
+        *first = arrival.min(*first);
+        if value["status"] == "CREATED" {
+            created.push((buyer(&value), value["event_time"].as_i64().unwrap_or(0), arrival));
+        }
+    }
+    for (value, arrival) in events(stage, "chat")? {
+        if value["kind"] == "BUYER_MESSAGE" {
+            let of_buyer = messages.entry(buyer(&value)).or_default();
+            of_buyer.push((value["event_time"].as_i64().unwrap_or(0), arrival));
+        }
+    }
+    let refunds = events(stage, "refunds")?;
+    let early = |(refund, at): &&(Value, i64)| orders.get(&text(refund, "order_id")).is_some_and(|first| at < first);
+    let ahead = |(buyer, at, arrival): &&(String, i64, i64)| {
+        let before = messages
+            .get(buyer)
+            .into_iter()
+            .flatten()
+            .filter(|(said, _)| (at - DAY_MS..=*at).contains(said));
+        before.map(|(_, arrived)| arrived).min().is_some_and(|first| arrival < first)
+    };
+    Ok((refunds.iter().filter(early).count(), created.iter().filter(ahead).count()))
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The JSON objects of an input topic with their arrival times (ms).
+fn events(stage: &Stage<'_>, topic: &str) -> Result<Vec<(Value, i64)>> {
+    let records = stage.topics.broker().read_all(&stage.topics.topic(topic))?;
+    let event = |record: Record| Some((serde_json::from_slice(record.value.as_deref()?).ok()?, record.timestamp_ms));
+    Ok(records.into_iter().filter_map(event).collect())
+}
+
+/// Records a second before the burst, and in it.
+const CALM_RATE: usize = 200;
+const BURST_RATE: usize = 10 * CALM_RATE;
 
 /// Ten times the traffic all of a sudden: bounded memory, no member lost, and it catches up.
 pub fn burst(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     let mut stage = Stage::prepare(scene, plant)?;
     stage.topics.create(PARTITIONS, &[])?;
-    let (duration, shops) = if plant.long { ("12d", 28) } else { ("1d", 3) };
+    let (duration, shops) = if plant.long { ("6d", 14) } else { ("1d", 5) };
+    let (calm_s, burst_s) = (plant.times(5, 20), plant.times(10, 60));
     let records = record(&stage, duration, shops)?;
     let (first, rest) = records.split_at(records.len() / 10);
     write(&stage, first)?;
     stage.join(&Plan::default())?;
     stage.recovered()?;
     let before = stage.peak_memory()?;
-    // 500 records a second, then 5 000: in the long form for a minute.
-    let (calm, burst) = rest.split_at(plant.times(2_500, 10_000));
-    let burst = burst.get(..MINUTE_RECORDS).unwrap_or(burst);
+    let (calm, rest) = rest.split_at(calm_s * CALM_RATE);
+    let burst = rest.get(..burst_s * BURST_RATE).context("too little was recorded")?;
+    let mut traffic = Traffic::to(&stage)?;
+    let calm_rate = traffic.paced(calm, CALM_RATE)?;
+    let members = group_members(&stage)?;
     let begun = Instant::now();
-    for (second, records) in calm.chunks(500).enumerate() {
-        paced(begun, second);
-        write(&stage, records)?;
-    }
-    let begun = Instant::now();
-    for (second, records) in burst.chunks(5_000).enumerate() {
-        paced(begun, second);
-        write(&stage, records)?;
-    }
-    println!("burst: {} records in {:.1} s", burst.len(), begun.elapsed().as_secs_f64());
+    let burst_rate = traffic.paced(burst, BURST_RATE)?;
+    let lasted = begun.elapsed();
+    println!(
+        "burst: {burst_rate:.0} records a second for {:.1} s, after {calm_rate:.0}: {:.2} times as many",
+        lasted.as_secs_f64(),
+        burst_rate / calm_rate
+    );
+    ensure!(
+        burst_rate >= 9.9 * calm_rate,
+        "{burst_rate} a second after {calm_rate} is no tenfold burst"
+    );
+    ensure!(lasted >= Duration::from_secs(burst_s as u64), "it lasted for {lasted:?} only");
     stage.tally.injected = 1;
     stage.recovered()?;
     let after = stage.peak_memory()?;
@@ -68,15 +160,35 @@ pub fn burst(plant: &mut Plant, scene: &Scene) -> Result<(Tally, usize)> {
     ensure!(after.iter().all(|mib| *mib < MEMORY_MIB_MAX), "{after:.0?} MiB");
     let restarts = stage.sum("", "peakdesk_thread_restarts_total", "")?;
     ensure!(restarts == 0.0, "{restarts} threads began again");
+    let still = group_members(&stage)?;
+    ensure!(members == still, "members were lost: {members:?} became {still:?}");
+    println!(
+        "members before and after: {:?}",
+        still.iter().map(|(group, ids)| (*group, ids.len())).collect::<Vec<_>>()
+    );
     Ok((stage.tally, stage.end()?))
 }
 
-/// What a minute of the burst has.
-const MINUTE_RECORDS: usize = 300_000;
+/// The groups of the roles.
+const GROUPS: [&str; 7] = [
+    "intake-chat",
+    "intake-orders",
+    "intake-refunds",
+    "scorer",
+    "warehouse",
+    "warehouse-alerts",
+    "warehouse-dead-letters",
+];
 
-/// Waits for a second of the traffic to begin.
-fn paced(begun: Instant, second: usize) {
-    lasts(Duration::from_secs(second as u64).saturating_sub(begun.elapsed()));
+/// The members of each group, once everybody is in: one who was put out and came back has another id.
+fn group_members(stage: &Stage<'_>) -> Result<BTreeMap<&'static str, BTreeSet<String>>> {
+    let mut all = BTreeMap::new();
+    for group in GROUPS {
+        let ids = stage.topics.broker().group_members(&stage.topics.group(group))?;
+        ensure!(ids.len() >= 2, "{group} has the members {ids:?}");
+        all.insert(group, ids);
+    }
+    Ok(all)
 }
 
 /// What a process may have at most; what it fetches ahead is 64 MiB of it.

@@ -22,9 +22,11 @@ mod input;
 mod judge;
 mod owners;
 mod panic;
+mod poison;
 mod recording;
 mod report;
 mod stage;
+mod states;
 mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +50,7 @@ pub struct Plant {
     /// The way to the store of the checkpoints.
     pub way_to_store: Proxy,
     /// That store.
-    _store: ObjectStore,
+    pub store: ObjectStore,
     /// The source of random instants.
     pub random: SmallRng,
     /// Many times instead of a few.
@@ -64,7 +66,7 @@ impl Plant {
             proxy,
             kafka,
             way_to_store: Proxy::to(store.port())?,
-            _store: store,
+            store,
             random: SmallRng::seed_from_u64(seed),
             long,
         })
@@ -123,6 +125,8 @@ const FAULTS: &[Fault] = &[
     into("SIGTERM without broker", brokers::ended_without_broker),
     into("deliveries given up", brokers::given_up),
     into("store of checkpoints", store::trouble),
+    into("damaged checkpoints", states::harmed),
+    into("poison", poison::buried),
     into("disorder and repeats", input::disorder),
     // Ends the load, so it comes last.
     into("told while killed", alerts::told),
@@ -131,6 +135,7 @@ const FAULTS: &[Fault] = &[
     alone("partitions added", input::partitions_added),
     alone("input topic made again", input::recreated),
     alone("full disk", disk::full),
+    alone("no room for checkpoints", disk::full_of_states),
     alone("panic of a shop", panic::of_a_shop),
 ];
 

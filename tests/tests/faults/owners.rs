@@ -118,6 +118,9 @@ pub fn storm(plant: &mut Plant, stage: &mut Stage<'_>) -> Result {
         }
         stage.ensure_load()?;
         lasts(STORM_EVERY);
+        if round % 3 == 2 {
+            stage.recovered()?;
+        }
     }
     stage.recovered()
 }

@@ -1,14 +1,15 @@
 //! A simulation that is written down first, so that a test can give it to Kafka in parts: two simulations would have the same ids.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use peakdesk_tests::support::{INPUTS, LONG};
-use peakdesk_tests::{Context, Message, Result};
-use serde_json::Value;
+use peakdesk_tests::{Context, Message, Result, Writer, bail};
+use serde_json::{Value, json};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, lasts};
 
 /// Records with their topics, in the order of their arrival.
 pub type Records = Vec<(&'static str, Message)>;
@@ -51,13 +52,61 @@ fn message(line: &Value) -> Result<Message> {
 
 /// Writes records to their topics; returns when they are acknowledged.
 pub fn write(stage: &Stage<'_>, records: &[(&'static str, Message)]) -> Result {
-    for topic in INPUTS {
-        let own: Vec<Message> = records
-            .iter()
-            .filter(|(t, _)| *t == topic)
-            .map(|(_, message)| message.clone())
-            .collect();
-        stage.topics.broker().produce(&stage.topics.topic(topic), &own)?;
+    Traffic::to(stage)?.write(records)
+}
+
+/// A way to the input topics that is kept open, for records at a pace.
+pub struct Traffic {
+    writers: Vec<(&'static str, String, Writer)>,
+}
+
+impl Traffic {
+    /// To the inputs of a stage.
+    pub fn to(stage: &Stage<'_>) -> Result<Traffic> {
+        let writer = |topic| Ok((topic, stage.topics.topic(topic), stage.topics.broker().writer()?));
+        Ok(Traffic {
+            writers: INPUTS.into_iter().map(writer).collect::<Result<_>>()?,
+        })
     }
-    Ok(())
+
+    fn write(&mut self, records: &[(&'static str, Message)]) -> Result {
+        std::thread::scope(|scope| {
+            let write = |(topic, name, writer): &'_ mut (&'static str, String, Writer)| {
+                let own = records.iter().filter(|(t, _)| t == topic).map(|(_, message)| message.clone());
+                writer.write(name, &own.collect::<Vec<_>>()).map(drop)
+            };
+            let threads: Vec<_> = self.writers.iter_mut().map(|to| scope.spawn(move || write(to))).collect();
+            let ends = threads.into_iter().map(|t| t.join().unwrap_or_else(|_| bail!("a thread panicked")));
+            ends.collect()
+        })
+    }
+
+    /// Writes so many records each second; how many a second were acknowledged in fact.
+    pub fn paced(&mut self, records: &[(&'static str, Message)], per_second: usize) -> Result<f64> {
+        const PARTS: usize = 4;
+        let begun = Instant::now();
+        let until = |part: usize| lasts((Duration::from_secs(part as u64) / PARTS as u32).saturating_sub(begun.elapsed()));
+        let parts = records.chunks(per_second / PARTS);
+        let count = parts.len();
+        for (part, records) in parts.enumerate() {
+            until(part);
+            self.write(records)?;
+        }
+        until(count);
+        Ok(records.len() as f64 / begun.elapsed().as_secs_f64())
+    }
+}
+
+/// The value of a good record of an input topic, of a buyer of its own.
+pub fn good(topic: &str, shop: &str, id: &str, at_ms: i64) -> Value {
+    let mut value = json!({"event_id": id, "shop_id": shop, "buyer_id": format!("b{id}"), "event_time": at_ms});
+    let more = match topic {
+        "chat" => json!({"kind": "BUYER_MESSAGE", "text": "在吗"}),
+        "orders" => json!({"order_id": id, "status": "CREATED", "amount_fen": 100, "item_count": 1}),
+        _ => json!({"refund_id": id, "order_id": id, "status": "REQUESTED", "amount_fen": 1, "reason": "SIZE", "phase": "AFTER_RECEIPT"}),
+    };
+    if let (Value::Object(all), Value::Object(more)) = (&mut value, more) {
+        all.extend(more);
+    }
+    value
 }

@@ -1,4 +1,7 @@
 //! The table of faults.
+//!
+//! The last column but one is the longest time, over the injections after which it was waited for, from when a fault's cause was gone until
+//! all that was in the inputs by then was forwarded and published by the scorers. That it is in files too is known at the end only.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +9,7 @@ use std::time::Duration;
 use crate::Tally;
 
 /// Its head.
-pub const HEAD: &str = "fault                     injected  rows compared  rows different  recovery s       s";
+pub const HEAD: &str = "fault                     injected  rows compared  rows different  published again s       s";
 
 /// A line of it.
 #[derive(Clone)]
@@ -38,7 +41,7 @@ impl fmt::Display for Line {
         let different = if self.rows.is_some() { "0" } else { "FAILED" };
         write!(
             f,
-            "{:<24} {:>9}  {:>13}  {:>14}  {:>10.1}  {:>6.1}",
+            "{:<24} {:>9}  {:>13}  {:>14}  {:>17.1}  {:>6.1}",
             self.name,
             self.tally.injected,
             self.rows.unwrap_or(0),

@@ -88,11 +88,16 @@ impl<'s> Stage<'s> {
     /// Topics, a simulation, and roles that work on it.
     pub fn begin(scene: &'s Scene, plant: &Plant, plan: &Plan) -> Result<Stage<'s>> {
         let mut stage = Stage::prepare(scene, plant)?;
-        stage.topics.create(PARTITIONS, &[])?;
-        // It is ended when the faults are over.
-        stage.simulate("simulator", "2025-11-10T20:00", "40d", plan.speed)?;
-        stage.join(plan)?;
+        stage.open(plan)?;
         Ok(stage)
+    }
+
+    /// The same of what is prepared.
+    pub fn open(&mut self, plan: &Plan) -> Result {
+        self.topics.create(PARTITIONS, &[])?;
+        // It is ended when the faults are over.
+        self.simulate("simulator", "2025-11-10T20:00", "40d", plan.speed)?;
+        self.join(plan)
     }
 
     /// Names, and nothing that exists yet.
@@ -106,6 +111,7 @@ impl<'s> Stage<'s> {
             format!("checkpoint.endpoint=http://127.0.0.1:{}", plant.way_to_store.port()),
             format!("checkpoint.region={REGION}"),
             "checkpoint.allow_http=true".to_owned(),
+            "checkpoint.request_timeout=2s".to_owned(),
             "checkpoint.every=2s".to_owned(),
         ];
         topics = checkpoints.into_iter().fold(topics, Topics::with);
@@ -275,6 +281,14 @@ impl<'s> Stage<'s> {
         Ok(())
     }
 
+    /// Looks at something while the simulation stands still and all that it wrote is published.
+    pub fn quiet<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.simulators.iter_mut().try_for_each(Process::pause)?;
+        let seen = self.recovered().and_then(|()| look(self));
+        self.simulators.iter_mut().try_for_each(Process::resume)?;
+        seen
+    }
+
     /// Waits until all that is there now, when a fault's cause is gone, is forwarded, folded and published.
     pub fn recovered(&mut self) -> Result {
         let begun = Instant::now();
@@ -305,7 +319,7 @@ impl<'s> Stage<'s> {
     }
 
     /// The newest clock (ms) of a source partition that an intake tells.
-    fn clock(&mut self, topic: &str, partition: usize) -> Result<f64> {
+    pub fn clock(&mut self, topic: &str, partition: usize) -> Result<f64> {
         let labels = format!("partition=\"{partition}\",topic=\"{topic}\"");
         wait_until(&format!("an intake to tell the clock of {labels}"), LONG, || {
             let mut newest = None;

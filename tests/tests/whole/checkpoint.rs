@@ -1,10 +1,10 @@
 //! A scorer that dies goes on from its checkpoints, and from older ones or the beginning where they are damaged; where the log no
 //! longer has what is needed, that partition says so and the others go on.
 
-use peakdesk_tests::object_store::damage;
+use peakdesk_tests::object_store::{damage, stored};
 use peakdesk_tests::{Kafka, Port, ensure, http, scene, wait_until};
 
-use crate::checkpoint_support::{PARTITIONS, Stage, count, stored, wait_until_restored, wait_until_stored};
+use crate::checkpoint_support::{PARTITIONS, Stage, count, wait_until_restored, wait_until_stored};
 use crate::support::{LONG, SOON, Topics};
 
 /// A byte of the body, seen from the end of the file.
@@ -70,29 +70,38 @@ fn without_a_checkpoint_a_truncated_partition_refuses_to_start_and_the_others_go
         let mut scorer = stage.scorer("scorer", "1s")?;
         wait_until_stored(&root, 2)?;
         scorer.process.kill()?;
-        // Partition 0 has nothing left to begin from; partition 1 its newest checkpoint, at the first offset of the log.
+        // Partition 0 has only damaged checkpoints to begin from, partition 2 none; partition 1 has its newest, at the first offset of the
+        // log.
         let lost = stored(&root, 0)?[0].0;
         for (_, file) in stored(&root, 0)? {
             damage(&file, IN_THE_BODY)?;
         }
         let kept = stored(&root, 1)?[0].0;
-        kafka.delete_records(&log, &[(0, lost), (1, kept)])?;
+        let gone = stored(&root, 2)?;
+        for (_, file) in &gone {
+            std::fs::remove_file(file)?;
+        }
+        kafka.delete_records(&log, &[(0, lost), (1, kept), (2, gone[0].0)])?;
 
         let port = Port::reserve()?;
         let listen = format!("http.listen=127.0.0.1:{}", port.number());
         let launch = stage.topics.launch("truncated", "scorer")?;
         let mut process = launch.args(["--set", &listen, "--set", "checkpoint.every=1h"]).spawn()?;
         let url = format!("http://127.0.0.1:{}", port.number());
-        let said = wait_until("the partition to refuse", LONG, || {
+        let said = wait_until("both partitions to refuse", LONG, || {
             process.alive()?;
             let answer = http::get(&format!("{url}/readyz"))?;
             ensure!(answer.status == 503, "{}: {}", answer.status, answer.body);
-            Ok(answer.body.contains("cannot start").then_some(answer.body))
+            Ok((answer.body.matches("cannot start").count() == 2).then_some(answer.body))
         })?;
         println!("{said}");
         let has = format!("{log}[0] cannot start: the log holds offsets {lost} to ");
+        let without = format!("{log}[2] cannot start: the log holds offsets {} to ", gone[0].0);
+        let nothing = format!("checkpoints at {}: none; bring back", root.display());
         for words in [
             has.as_str(),
+            &without,
+            &nothing,
             "checkpoints at ",
             &format!(": {lost} (damaged: "),
             "bring back a checkpoint or the log and restart",
@@ -103,9 +112,10 @@ fn without_a_checkpoint_a_truncated_partition_refuses_to_start_and_the_others_go
             process.alive()?;
             let metrics = http::get(&format!("{url}/metrics"))?.body;
             let holds = |line: &str| metrics.lines().any(|l| l == line);
-            ensure!(holds("peakdesk_scorer_restores_total{outcome=\"checkpoint\"} 3"), "{metrics}");
-            ensure!(holds("peakdesk_scorer_restores_total{outcome=\"refused\"} 1"), "{metrics}");
+            ensure!(holds("peakdesk_scorer_restores_total{outcome=\"checkpoint\"} 2"), "{metrics}");
+            ensure!(holds("peakdesk_scorer_restores_total{outcome=\"refused\"} 2"), "{metrics}");
             ensure!(holds("peakdesk_scorer_refused{partition=\"0\"} 1"), "{metrics}");
+            ensure!(holds("peakdesk_scorer_refused{partition=\"2\"} 1"), "{metrics}");
             let frames = metrics
                 .lines()
                 .find_map(|l| l.strip_prefix("peakdesk_scorer_frames_total ")?.parse::<f64>().ok());

@@ -1,9 +1,9 @@
 //! Checkpoints in a bucket of an S3-compatible server that goes away and comes back.
 
-use peakdesk_tests::object_store::{ACCESS_KEY, ObjectStore, REGION, SECRET_KEY};
+use peakdesk_tests::object_store::{ACCESS_KEY, ObjectStore, REGION, SECRET_KEY, stored};
 use peakdesk_tests::{Line, Proxy, Result, Scene, ensure, http, scene, wait_until};
 
-use crate::checkpoint_support::{PARTITIONS, Stage, count, stored, wait_until_restored, wait_until_stored};
+use crate::checkpoint_support::{PARTITIONS, Stage, count, wait_until_restored, wait_until_stored};
 use crate::support::{LONG, Role, SOON, Topics};
 
 const BUCKET: &str = "states";

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use peakdesk_tests::{Context, Kafka, Process, Result, Scene, ensure, wait_until};
+use peakdesk_tests::object_store::stored;
+use peakdesk_tests::{Kafka, Process, Result, Scene, ensure, wait_until};
 
 use crate::support::{INPUTS, LONG, Role, SOON, Topics, compare, replay, text};
 
@@ -127,24 +128,6 @@ impl<'s> Stage<'s> {
         let compared = ["--products", text(&self.tables)?, text(&again)?, "--ignore-position"];
         compare(self.scene, &compared).map(|_| ())
     }
-}
-
-/// The checkpoints of a partition in a directory: offset and file, the newest first.
-pub fn stored(root: &Path, partition: usize) -> Result<Vec<(i64, PathBuf)>> {
-    let mut found = Vec::new();
-    for topic in std::fs::read_dir(root).context(format!("{}", root.display()))? {
-        let dir = topic?.path().join(partition.to_string());
-        if !dir.is_dir() {
-            continue;
-        }
-        for file in std::fs::read_dir(dir)? {
-            let path = file?.path();
-            let offset = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".ckpt")?.parse().ok());
-            found.extend(offset.map(|offset: i64| (offset, path)));
-        }
-    }
-    found.sort_unstable_by_key(|(offset, _)| std::cmp::Reverse(*offset));
-    Ok(found)
 }
 
 /// Waits until so many checkpoints of every partition are stored.
