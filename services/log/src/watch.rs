@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// A broker that has said nothing for this long (µs) is away.
 const SILENCE_MAX_US: i64 = 10_000_000;
-const HELD: &str = "held; something outside is away, such as the schema registry";
+const HELD: &str = "held by its owner";
 const SILENT: &str = "the broker does not answer";
 
 struct Lane {
@@ -54,7 +54,7 @@ impl Watch {
             match change {
                 Change::Assigned(starts) => {
                     for start in starts {
-                        self.progress.assigned(&start.topic, start.partition, start.offset);
+                        self.progress.assigned(&start.topic, start.partition, start.offset, start.high);
                         self.with(|lanes| {
                             lanes.retain(|l| l.partition != start.partition || l.topic != start.topic);
                             lanes.push(Lane {
@@ -82,6 +82,11 @@ impl Watch {
         self.lane(topic, partition, |lane| lane.next = lane.next.max(offset + 1));
     }
 
+    /// Whether there are partitions.
+    pub(crate) fn has_any(&self) -> bool {
+        self.with(|lanes| !lanes.is_empty())
+    }
+
     /// The partition is held, and will be read again from `offset`.
     pub(crate) fn held(&self, topic: &str, partition: i32, offset: i64) {
         self.lane(topic, partition, |lane| {
@@ -89,6 +94,12 @@ impl Watch {
             lane.next = offset;
         });
         self.progress.waits(topic, partition, HELD);
+    }
+
+    /// The partition is not read before it is resumed, and this is why.
+    pub(crate) fn waits_for(&self, topic: &str, partition: i32, why: &'static str) {
+        self.lane(topic, partition, |lane| lane.held = true);
+        self.progress.waits(topic, partition, why);
     }
 
     pub(crate) fn resumed(&self, topic: &str, partition: i32) {
