@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
@@ -262,6 +262,20 @@ impl Broker {
         let found = client.fetch_group_list(Some(group), REQUEST_LIMIT)?;
         let group = found.groups().first().context(format!("there is no group {group}"))?;
         Ok(group.members().iter().map(|member| member.id().to_owned()).collect())
+    }
+
+    /// Commits for a group without members.
+    ///
+    /// # Errors
+    ///
+    /// When the group has members, or the broker does not answer.
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, committed: &Committed) -> Result {
+        let client: BaseConsumer = self.config().set("group.id", group).create()?;
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(topic, partition);
+        element.set_offset(Offset::Offset(committed.offset))?;
+        element.set_metadata(&committed.metadata);
+        Ok(client.commit(&list, CommitMode::Sync)?)
     }
 
     /// Everything that is in a topic, partition by partition, in order. What is written during the call may be missing.

@@ -168,19 +168,25 @@ impl<'s> Topics<'s> {
     }
 
     fn role_of(&self, name: &str, launch: Launch, settings: &[String]) -> Result<Role> {
+        let mut role = self.begin(launch, settings)?;
+        wait_until(&format!("{name} to be ready"), SOON, || {
+            role.process.alive()?;
+            let answer = http::get(&format!("{}/readyz", role.url))?;
+            ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+            Ok(Some(()))
+        })?;
+        Ok(role)
+    }
+
+    /// Starts a role from a launch of [`Topics::launch`], on a port of its own; does not wait until it is ready.
+    pub fn begin(&self, launch: Launch, settings: &[String]) -> Result<Role> {
         let port = Port::reserve()?;
         let mut launch = launch.args(["--set", &format!("http.listen=127.0.0.1:{}", port.number())]);
         for setting in settings {
             launch = launch.arg("--set").arg(setting);
         }
-        let mut process = launch.spawn()?;
+        let process = launch.spawn()?;
         let url = format!("http://127.0.0.1:{}", port.number());
-        wait_until(&format!("{name} to be ready"), SOON, || {
-            process.alive()?;
-            let answer = http::get(&format!("{url}/readyz"))?;
-            ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
-            Ok(Some(()))
-        })?;
         Ok(Role { process, url, _port: port })
     }
 

@@ -12,25 +12,19 @@
 
 use crate::shared::{ConsoleError, Shared};
 use crate::state::Applied;
-use peakdesk_log::client;
-use peakdesk_log::error::LogError;
-use peakdesk_log::group::wall_ms;
+use peakdesk_log::follow::Follower;
+use peakdesk_log::group::{Polled, wall_ms};
 use peakdesk_model::alert::AlertRow;
 use peakdesk_model::position::{Coverage, LogPosition, coverage};
 use peakdesk_model::results;
 use peakdesk_runtime::config::TopicsConfig;
 use peakdesk_runtime::health::Heartbeat;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Short, so that what was read is flushed in time.
 const POLL: Duration = Duration::from_millis(50);
-/// How long the broker may take to name the partitions.
-const METADATA_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,58 +62,27 @@ impl Source {
 /// Runs the thread that reads a source until shutdown.
 pub fn run(shared: &Shared, source: Source, heartbeat: &Heartbeat) -> Result<(), ConsoleError> {
     let topic = source.topic(&shared.config.topics);
-    let mut config = client::reader(&shared.config.kafka);
-    // What expires while it is read was old anyway.
-    config.set("auto.offset.reset", "earliest");
-    let consumer: BaseConsumer = config.create().map_err(LogError::Client)?;
+    let follower = Follower::new(&shared.config.kafka, topic, heartbeat)?;
     let mut reading = Reading {
         source,
-        open: assign(&consumer, topic)?,
+        open: follower.partitions().iter().copied().collect(),
         at: BTreeMap::new(),
     };
     while !shared.shutdown.is_requested() {
         heartbeat.beat();
-        match consumer.poll(POLL) {
-            None => {}
-            Some(Ok(message)) => reading.take(shared, &message),
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
+        match follower.poll(POLL)? {
+            Polled::Nothing => {}
+            Polled::Message(message) => reading.take(shared, &message),
+            Polled::End(partition) => {
                 let was_open = reading.open.remove(&partition);
                 if was_open && reading.open.is_empty() {
                     shared.source_read(source);
                 }
             }
-            Some(Err(error)) if is_final(&error) => {
-                return Err(ConsoleError::Log(LogError::Read {
-                    what: topic.to_owned(),
-                    cause: error.to_string(),
-                }));
-            }
-            // The client goes on trying by itself; the age of the figures shows what stands still.
-            Some(Err(error)) => tracing::warn!(%error, topic, "reading"),
         }
         shared.flush(wall_ms());
     }
     Ok(())
-}
-
-/// Assigns every partition from its beginning; the partitions.
-fn assign(consumer: &BaseConsumer, topic: &str) -> Result<BTreeSet<i32>, ConsoleError> {
-    let failed = |error: KafkaError| LogError::Read {
-        what: topic.to_owned(),
-        cause: error.to_string(),
-    };
-    let metadata = consumer.fetch_metadata(Some(topic), METADATA_PATIENCE).map_err(failed)?;
-    let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
-    let partitions: BTreeSet<i32> = found.map(|t| t.partitions().iter().map(|p| p.id()).collect()).unwrap_or_default();
-    if partitions.is_empty() {
-        return Err(ConsoleError::Log(LogError::NoTopic(topic.to_owned())));
-    }
-    let mut list = TopicPartitionList::new();
-    for partition in &partitions {
-        list.add_partition_offset(topic, *partition, Offset::Beginning).map_err(failed)?;
-    }
-    consumer.assign(&list).map_err(failed)?;
-    Ok(partitions)
 }
 
 struct Reading {
@@ -191,13 +154,4 @@ impl Reading {
         };
         shared.metrics.messages.with_label_values(&[self.source.name(), outcome]).inc();
     }
-}
-
-/// Errors after which the client does not go on by itself.
-fn is_final(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{Authentication, AutoOffsetReset, Fatal, OffsetOutOfRange, TopicAuthorizationFailed, UnknownTopicOrPartition};
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Fatal | AutoOffsetReset | OffsetOutOfRange | Authentication | TopicAuthorizationFailed | UnknownTopicOrPartition)
-    )
 }

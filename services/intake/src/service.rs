@@ -39,6 +39,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 const LAST_FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a record is tried again whose schema could not be fetched.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Said to the watchdog meanwhile.
+const NO_SCHEMA: &str = "the schema registry does not give the schema of the next record; it is asked again";
 /// Idle source partitions are committed at least this often, so that their clocks survive a restart.
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(5);
 
@@ -152,7 +154,11 @@ pub fn run_topic(shared: &Shared, topic: Topic, heartbeat: &Heartbeat) -> Result
     let same_topic = move |beside: &str| serde_json::from_str::<Committed>(beside).map_or(true, |c| c.generation == generation);
     let member = Member::join(&consumer, &[name], Begin::Committed(Box::new(same_topic)))?
         .watched(heartbeat)
-        .until(&shared.shutdown);
+        .until(&shared.shutdown)
+        .advised(format!(
+            "if it was made again, count up topics.{}.generation, now {generation}, and restart the intakes",
+            topic.name()
+        ));
     let settings = match settings(config, topic, &member) {
         Err(_) if shared.shutdown.is_requested() => return Ok(()),
         found => found?,
@@ -274,7 +280,9 @@ impl Worker<'_> {
                 tracing::warn!(%error, topic = self.name, partition = record.partition, offset = record.offset, "schema not to be had now; the partition waits");
                 self.shared.metrics.waiting.inc();
                 self.waiting.push((record.partition, Instant::now() + RETRY_AFTER));
-                return Ok(self.member.hold(self.name, record.partition, record.offset)?);
+                self.member.hold(self.name, record.partition, record.offset)?;
+                self.member.waits_for(self.name, record.partition, NO_SCHEMA);
+                return Ok(());
             }
         }
         self.shared.metrics.records.with_label_values(&[self.topic.name()]).inc();

@@ -53,6 +53,24 @@ pub enum LogError {
         /// First offset that is there.
         low: i64,
     },
+    /// More is committed than there is.
+    #[error(
+        "{topic}[{partition}]: offset {committed} is committed, but there are only offsets {low} to {high}: the topic was made again, or lost records; {advice}"
+    )]
+    Beyond {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// The offset that is committed: the first not read.
+        committed: i64,
+        /// First offset that is there.
+        low: i64,
+        /// The offset that the next message will get.
+        high: i64,
+        /// What to do.
+        advice: String,
+    },
     /// A message was not delivered.
     #[error("{topic}: a message was not delivered: {cause}")]
     Delivery {

@@ -14,6 +14,7 @@ use crate::closing::Closing;
 use crate::commits::{Commit, Commits};
 use crate::error::LogError;
 use crate::watch::Watch;
+use peakdesk_runtime::failpoint;
 use peakdesk_runtime::health::Heartbeat;
 use peakdesk_runtime::shutdown::Shutdown;
 use rdkafka::client::ClientContext;
@@ -35,6 +36,9 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a commit may take that is waited for. Together with a last flush and the leaving of the group well below the half minute
 /// after which a process that was asked to end is killed.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The gate before what is read: while it is closed, a client with partitions gives nothing.
+pub(crate) const DEAF: &str = "log-read";
 
 /// The wall clock (ms).
 pub fn wall_ms() -> i64 {
@@ -97,6 +101,9 @@ struct Context {
     watch: OnceLock<Watch>,
     /// When it is requested, no answer is waited for any more.
     shutdown: OnceLock<Shutdown>,
+    /// What to do where more is committed than there is.
+    advice: OnceLock<String>,
+    group: String,
 }
 
 impl ClientContext for Context {
@@ -208,6 +215,16 @@ impl Context {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn advice(&self) -> String {
+        let reset = || {
+            format!(
+                "reset the offsets of group {}, for example with kafka-consumer-groups.sh",
+                self.group
+            )
+        };
+        self.advice.get().cloned().unwrap_or_else(reset)
+    }
+
     /// Whether the member is leaving, or is about to.
     fn ends(&self) -> bool {
         self.leaving.load(Ordering::Relaxed) || self.shutdown.get().is_some_and(Shutdown::is_requested)
@@ -278,6 +295,16 @@ impl Context {
                     low,
                 });
             }
+            if offset > high {
+                return Err(LogError::Beyond {
+                    topic: topic.to_owned(),
+                    partition,
+                    committed: offset,
+                    low,
+                    high,
+                    advice: self.advice(),
+                });
+            }
             let added = from.add_partition_offset(topic, partition, Offset::Offset(offset));
             added.map_err(|e| read_error("assignment", &e))?;
             starts.push(Start {
@@ -340,6 +367,8 @@ impl Member {
             leaving: AtomicBool::new(false),
             watch: OnceLock::new(),
             shutdown: OnceLock::new(),
+            advice: OnceLock::new(),
+            group: config.get("group.id").unwrap_or_default().to_owned(),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(LogError::Client)?;
         consumer.subscribe(topics).map_err(LogError::Client)?;
@@ -364,12 +393,23 @@ impl Member {
         self
     }
 
+    /// Says what to do where more is committed than there is, as the topic was made again; else it is to reset the group's offsets.
+    #[must_use]
+    pub fn advised(self, advice: String) -> Self {
+        self.consumer.context().advice.get_or_init(|| advice);
+        self
+    }
+
     fn watch(&self) -> Option<&Watch> {
         self.consumer.context().watch.get()
     }
 
     /// Waits for the next thing; look at [`Member::changes`] before using a message. The message before it is dealt with by then.
     pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, LogError> {
+        if failpoint::is_closed(DEAF, || self.watch().is_some_and(Watch::has_any)) {
+            std::thread::sleep(timeout);
+            return Ok(Polled::Nothing);
+        }
         match self.consumer.poll(timeout) {
             None => Ok(Polled::Nothing),
             Some(Ok(message)) => {
@@ -477,6 +517,13 @@ impl Member {
         self.consumer
             .seek(topic, partition, Offset::Offset(offset), Duration::from_secs(10))
             .map_err(|e| read_error("seek", &e))
+    }
+
+    /// Says to the watchdog what a partition waits for that is not read before it is resumed.
+    pub fn waits_for(&self, topic: &str, partition: i32, why: &'static str) {
+        if let Some(watch) = self.watch() {
+            watch.waits_for(topic, partition, why);
+        }
     }
 
     /// Goes on reading a partition that was held.

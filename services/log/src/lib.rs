@@ -11,6 +11,7 @@ mod closing;
 mod commits;
 pub mod delivery;
 pub mod error;
+pub mod follow;
 pub mod group;
 pub mod letter;
 pub mod span;

@@ -12,9 +12,9 @@ use peakdesk_runtime::progress::Progress;
 use rdkafka::statistics::{Partition, Statistics};
 use std::sync::{Mutex, PoisonError};
 
-/// A broker that has said nothing for this long (µs) is away.
+/// A broker that was asked something and has said nothing for this long (µs) is away.
 const SILENCE_MAX_US: i64 = 10_000_000;
-const HELD: &str = "held; something outside is away, such as the schema registry";
+const HELD: &str = "held by its owner";
 const SILENT: &str = "the broker does not answer";
 
 struct Lane {
@@ -54,7 +54,7 @@ impl Watch {
             match change {
                 Change::Assigned(starts) => {
                     for start in starts {
-                        self.progress.assigned(&start.topic, start.partition, start.offset);
+                        self.progress.assigned(&start.topic, start.partition, start.offset, start.high);
                         self.with(|lanes| {
                             lanes.retain(|l| l.partition != start.partition || l.topic != start.topic);
                             lanes.push(Lane {
@@ -82,6 +82,11 @@ impl Watch {
         self.lane(topic, partition, |lane| lane.next = lane.next.max(offset + 1));
     }
 
+    /// Whether there are partitions.
+    pub(crate) fn has_any(&self) -> bool {
+        self.with(|lanes| !lanes.is_empty())
+    }
+
     /// The partition is held, and will be read again from `offset`.
     pub(crate) fn held(&self, topic: &str, partition: i32, offset: i64) {
         self.lane(topic, partition, |lane| {
@@ -89,6 +94,12 @@ impl Watch {
             lane.next = offset;
         });
         self.progress.waits(topic, partition, HELD);
+    }
+
+    /// The partition is not read before it is resumed, and this is why.
+    pub(crate) fn waits_for(&self, topic: &str, partition: i32, why: &'static str) {
+        self.lane(topic, partition, |lane| lane.held = true);
+        self.progress.waits(topic, partition, why);
     }
 
     pub(crate) fn resumed(&self, topic: &str, partition: i32) {
@@ -141,9 +152,10 @@ impl Drop for Watch {
     }
 }
 
+/// A broker that was asked nothing is silent too, and no excuse for a client that does not ask.
 fn answers(statistics: &Statistics, broker: i32) -> bool {
     let found = statistics.brokers.values().find(|b| b.nodeid == broker && broker >= 0);
-    found.is_some_and(|b| b.state == "UP" && b.rxidle <= SILENCE_MAX_US)
+    found.is_some_and(|b| b.state == "UP" && (b.rxidle <= SILENCE_MAX_US || b.waitresp_cnt + b.outbuf_cnt == 0))
 }
 
 /// The end of a partition may hold no record (marks of transactions): where nothing that was fetched waits, and the client asks for what
@@ -153,5 +165,77 @@ fn dealt_with(lane: &Lane, partition: &Partition) -> i64 {
         lane.next.max(partition.next_offset)
     } else {
         lane.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::Start;
+    use peakdesk_runtime::health::Health;
+    use rdkafka::statistics::{Broker, Topic};
+    use std::time::Duration;
+
+    /// What a client says that has fetched nothing yet, of a broker that was last heard so long ago and has so many requests to answer.
+    fn statistics(rxidle: i64, waitresp_cnt: i64) -> Statistics {
+        let broker = Broker {
+            nodeid: 1,
+            state: "UP".into(),
+            rxidle,
+            waitresp_cnt,
+            ..Broker::default()
+        };
+        let partition = Partition {
+            partition: 3,
+            leader: 1,
+            ..Partition::default()
+        };
+        let topic = Topic {
+            partitions: [(3, partition)].into(),
+            ..Topic::default()
+        };
+        Statistics {
+            brokers: [("one".into(), broker)].into(),
+            topics: [("chat".into(), topic)].into(),
+            ..Statistics::default()
+        }
+    }
+
+    #[test]
+    fn a_client_that_never_fetches_after_its_assignment_is_stalled_and_one_that_gets_no_answer_waits() {
+        let health = Health::watching(Duration::ZERO, None);
+        let heartbeat = health.heartbeat("intake", Duration::from_secs(3_600));
+        let watch = Watch::new(heartbeat.progress());
+        watch.changed(&[Change::Assigned(vec![Start {
+            topic: "chat".into(),
+            partition: 3,
+            offset: 2,
+            low: 0,
+            high: 5,
+            metadata: None,
+        }])]);
+        let live = || {
+            std::thread::sleep(Duration::from_millis(1));
+            health.live()
+        };
+        watch.look(&statistics(2 * SILENCE_MAX_US, 0));
+        let report = live();
+        assert!(
+            !report.ok && report.text.contains("BAD intake chat[3]: stands at 2 of 5"),
+            "{}",
+            report.text
+        );
+        watch.look(&statistics(2 * SILENCE_MAX_US, 1));
+        let report = live();
+        assert!(
+            report.ok && report.text.contains("chat[3]: waits at 2 of 5: the broker does not answer"),
+            "{}",
+            report.text
+        );
+        watch.look(&statistics(1, 1));
+        assert!(!live().ok);
+        watch.handed_out("chat", 3, 4);
+        watch.look(&statistics(1, 1));
+        assert!(live().ok);
     }
 }

@@ -17,6 +17,7 @@ use peakdesk_runtime::config::Config;
 use peakdesk_runtime::health::{Health, Heartbeat};
 use peakdesk_runtime::http::{Probes, Server};
 use peakdesk_runtime::metrics::Metrics;
+use peakdesk_runtime::progress::Gauges;
 use peakdesk_runtime::shutdown::Shutdown;
 use peakdesk_scorer::{self as scorer, Aside, Held, Refusals, ScorerError, ScorerMetrics};
 use peakdesk_warehouse::service::{self as warehouse, WarehouseError, WarehouseMetrics};
@@ -82,11 +83,19 @@ impl Surroundings {
     /// New ones.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
-        let stalled = metrics.int_gauge_vec(
-            "consumer_stalled",
-            "1 where records wait and the consumer does not get on, else 0.",
-            &["consumer", "topic", "partition"],
-        )?;
+        let labels = ["consumer", "topic", "partition"];
+        let gauges = Gauges {
+            stalled: metrics.int_gauge_vec(
+                "consumer_stalled",
+                "1 where records wait and the consumer does not get on, else 0.",
+                &labels,
+            )?,
+            waiting: metrics.int_gauge_vec(
+                "consumer_waiting_seconds",
+                "How long a partition has been waiting for something outside, which /livez names; 0 while it does not.",
+                &labels,
+            )?,
+        };
         let restarts = metrics.counter_vec(
             "thread_restarts_total",
             "Threads that failed and began again, by name.",
@@ -94,7 +103,7 @@ impl Surroundings {
         )?;
         Ok(Surroundings {
             metrics,
-            health: Health::watching(config.consumer_patience, Some(stalled)),
+            health: Health::watching(config.consumer_patience, Some(gauges)),
             shutdown: Shutdown::new(),
             deliveries: Board::default(),
             restarts,

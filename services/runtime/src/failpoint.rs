@@ -1,34 +1,45 @@
-//! Marked points in the code at which a test lets a process die or hang.
+//! Marked points in the code at which a test lets a process die, hang, or get nothing for a while.
 //!
 //! `PEAKDESK_FAILPOINT=NAME:NTH` ends the process at its NTH passing of the point, as a crash would: nothing is flushed, nothing is
-//! told. `NAME:NTH:MS` lets that thread sleep instead, `NAME:NTH:panic` lets it panic. Only builds with the feature `failpoints`, which the whole-system tests ask
-//! for, look at the variable; in all others a point is nothing.
+//! told. `NAME:NTH:MS` lets that thread sleep instead, `NAME:NTH:panic` lets it panic; a gate stays closed for MS, to all threads.
+//! Only builds with the feature `failpoints`, which the whole-system tests ask for, look at the variable; in all others a point is
+//! nothing, and every gate is open.
 
 /// A marked point of this name was reached.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach(_name: &str) {}
 
+/// Whether the gate of this name, which is reached where `here`, is closed.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn is_closed(_name: &str, _here: impl FnOnce() -> bool) -> bool {
+    false
+}
+
 /// A marked point of this name was reached.
 #[cfg(feature = "failpoints")]
 pub fn reach(name: &str) {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    match Plan::of(name).filter(|plan| plan.passed() == plan.nth).map(|plan| &plan.deed) {
+        None => {}
+        Some(Deed::Sleep(sleep)) => std::thread::sleep(*sleep),
+        Some(Deed::Panic) => std::panic::resume_unwind(Box::new("a marked point")),
+        Some(Deed::Die) => std::process::abort(),
+    }
+}
 
-    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
-    static PASSED: AtomicU64 = AtomicU64::new(0);
-    let plan = PLAN.get_or_init(|| Plan::parse(&std::env::var("PEAKDESK_FAILPOINT").ok()?));
-    let Some(plan) = plan.as_ref().filter(|plan| plan.name == name) else {
-        return;
+/// Whether the gate of this name, which is reached where `here`, is closed.
+#[cfg(feature = "failpoints")]
+pub fn is_closed(name: &str, here: impl FnOnce() -> bool) -> bool {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    static CLOSED: OnceLock<Instant> = OnceLock::new();
+    let Some(plan) = Plan::of(name).filter(|_| here()) else {
+        return false;
     };
-    if PASSED.fetch_add(1, Ordering::Relaxed) + 1 != plan.nth {
-        return;
-    }
-    match plan.deed {
-        Deed::Sleep(sleep) => std::thread::sleep(sleep),
-        Deed::Panic => std::panic::resume_unwind(Box::new("a marked point")),
-        Deed::Die => std::process::abort(),
-    }
+    let Deed::Sleep(span) = plan.deed else { return false };
+    plan.passed() >= plan.nth && CLOSED.get_or_init(Instant::now).elapsed() < span
 }
 
 #[cfg(feature = "failpoints")]
@@ -49,6 +60,23 @@ enum Deed {
 
 #[cfg(feature = "failpoints")]
 impl Plan {
+    /// What is planned for this point.
+    fn of(name: &str) -> Option<&'static Plan> {
+        use std::sync::OnceLock;
+
+        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+        let plan = PLAN.get_or_init(|| Plan::parse(&std::env::var("PEAKDESK_FAILPOINT").ok()?));
+        plan.as_ref().filter(|plan| plan.name == name)
+    }
+
+    /// Counts a passing of the point; how many there were.
+    fn passed(&self) -> u64 {
+        use std::sync::atomic::{AtomicU64, Ordering};
+
+        static PASSED: AtomicU64 = AtomicU64::new(0);
+        PASSED.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn parse(text: &str) -> Option<Plan> {
         let mut parts = text.split(':');
         let (name, nth) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);

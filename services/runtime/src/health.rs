@@ -8,8 +8,7 @@
 //! A loop that ends without [`Heartbeat::finish`] (a panic) is dead from then on. A loop that waits for something outside,
 //! such as a broker that is down, is making progress: it beats while it waits. Restarting it would not help.
 
-use crate::progress::{Consumers, Progress};
-use prometheus::IntGaugeVec;
+use crate::progress::{Consumers, Gauges, Progress};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,14 +88,14 @@ impl Health {
         Health::watching(CONSUMER_PATIENCE, None)
     }
 
-    /// The same, where a consumer may stand for `patience`; the gauge, by consumer, topic and partition, is 1 for one that is stalled.
-    pub fn watching(patience: Duration, stalled: Option<IntGaugeVec>) -> Self {
+    /// The same, where a consumer may stand for `patience`, and gauges show which does.
+    pub fn watching(patience: Duration, gauges: Option<Gauges>) -> Self {
         Health {
             inner: Arc::new(Inner {
                 start: Instant::now(),
                 loops: Mutex::default(),
                 conditions: Mutex::default(),
-                consumers: Consumers::new(patience, stalled),
+                consumers: Consumers::new(patience, gauges),
             }),
         }
     }

@@ -37,6 +37,8 @@ pub trait Seat {
     fn hold(&self, topic: &str, partition: i32, offset: i64) -> Result<(), LogError>;
     /// Goes on reading a partition that was held.
     fn resume(&self, topic: &str, partition: i32) -> Result<(), LogError>;
+    /// Says what a partition that is held waits for.
+    fn waits_for(&self, topic: &str, partition: i32, why: &'static str);
     /// The first offset that is there, and the one that the next message gets.
     fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), LogError>;
 }
@@ -48,6 +50,10 @@ impl Seat for Member {
 
     fn resume(&self, topic: &str, partition: i32) -> Result<(), LogError> {
         Member::resume(self, topic, partition)
+    }
+
+    fn waits_for(&self, topic: &str, partition: i32, why: &'static str) {
+        Member::waits_for(self, topic, partition, why);
     }
 
     fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), LogError> {
@@ -192,7 +198,7 @@ impl<'s> Core<'s> {
     pub fn show(&mut self, now: Instant) {
         for (number, partition) in &mut self.partitions {
             self.shared.metrics.show(*number, &partition.fold, partition.caught_up(now));
-            partition.report(now);
+            partition.report(self.shared, now);
         }
         self.saver.show();
         self.shared.held.expire(now);

@@ -8,6 +8,7 @@ use peakdesk_runtime::layers::Sources;
 use peakdesk_runtime::metrics::Metrics;
 use peakdesk_runtime::shutdown::Shutdown;
 use peakdesk_scoring::policy::{Constants, Policies};
+use prometheus::core::Collector;
 use std::time::Duration;
 
 struct Anywhere;
@@ -20,6 +21,8 @@ impl Seat for Anywhere {
     fn resume(&self, _: &str, _: i32) -> Result<(), LogError> {
         Ok(())
     }
+
+    fn waits_for(&self, _: &str, _: i32, _: &'static str) {}
 
     fn watermarks(&self, _: &str, _: i32) -> Result<(i64, i64), LogError> {
         Ok((0, 0))
@@ -98,4 +101,43 @@ fn a_state_is_kept_only_once_what_it_sent_is_acknowledged() {
     outbox.acknowledged = 2;
     core.step(&Anywhere, &mut outbox, later).unwrap();
     assert_eq!(shared.held.take(3, later).unwrap().next, 1);
+}
+
+#[test]
+fn what_is_left_to_replay_is_shown_until_there_is_nothing() {
+    let (shared, mut outbox, now) = (shared(), Counting::default(), Instant::now());
+    let mut core = Core::new(&shared);
+    let left = || -> Vec<f64> {
+        let families = shared.metrics.left.collect();
+        families
+            .iter()
+            .flat_map(|f| f.get_metric())
+            .map(|m| m.get_gauge().get_value())
+            .collect()
+    };
+    let start = Start {
+        topic: shared.config.topics.shop_log.clone(),
+        partition: 3,
+        offset: 0,
+        low: 0,
+        high: 2,
+        metadata: None,
+    };
+    core.take_over(&start, now);
+    assert_eq!(left(), [2.0], "without a state all of it");
+    (0..3).for_each(|_| core.step(&Anywhere, &mut outbox, now).unwrap());
+    for (offset, expected) in [(0, vec![1.0]), (1, vec![])] {
+        let message = LogMessage {
+            partition: 3,
+            offset,
+            payload: &Frame::encode(&FrameHead::default(), None).unwrap(),
+        };
+        core.read(&message, now).unwrap();
+        core.show(now);
+        assert_eq!(left(), expected);
+    }
+    core.give_up(3, &outbox);
+    core.take_over(&start, now);
+    core.give_up(3, &outbox);
+    assert!(left().is_empty(), "the partition is somebody else's");
 }

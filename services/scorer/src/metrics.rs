@@ -17,6 +17,7 @@ pub struct ScorerMetrics {
     pub(crate) checkpoint_pause: Histogram,
     pub(crate) restores: IntCounterVec,
     pub(crate) restoring: IntGaugeVec,
+    pub(crate) left: IntGaugeVec,
     pub(crate) refused: IntGaugeVec,
     set_aside: IntGaugeVec,
     events: IntCounterVec,
@@ -60,6 +61,11 @@ impl ScorerMetrics {
             restoring: metrics.int_gauge_vec(
                 "scorer_restoring",
                 "1 while the state of a partition is looked for or read, else 0.",
+                &["partition"],
+            )?,
+            left: metrics.int_gauge_vec(
+                "scorer_replay_messages_left",
+                "Messages of the log that a partition that was taken over has still to fold: all, before a state is found; absent once there are none.",
                 &["partition"],
             )?,
             refused: metrics.int_gauge_vec(
@@ -158,11 +164,27 @@ impl ScorerMetrics {
         }
     }
 
+    /// So many messages of what lay in the log are still to be folded.
+    pub(crate) fn show_left(&self, partition: i32, messages: i64) {
+        let label = partition.to_string();
+        match messages {
+            1.. => self.left.with_label_values(&[&label]).set(messages),
+            // It may never have been set: nothing is lost then.
+            _ => drop(self.left.remove_label_values(&[&label])),
+        }
+    }
+
     /// A partition was given up.
     pub(crate) fn forget(&self, partition: i32) {
         let label = partition.to_string();
         // A gauge that was never set cannot be removed; nothing is lost then.
-        for gauge in [&self.checkpoint_bytes, &self.checkpoint_age, &self.restoring, &self.refused] {
+        for gauge in [
+            &self.checkpoint_bytes,
+            &self.checkpoint_age,
+            &self.restoring,
+            &self.left,
+            &self.refused,
+        ] {
             let _ = gauge.remove_label_values(&[&label]);
         }
         let _ = self.set_aside.remove_label_values(&[&label]);

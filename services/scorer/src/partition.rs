@@ -71,7 +71,8 @@ impl Partition {
     }
 
     /// Begins to read, in a log that ends at `end`.
-    pub(crate) fn begin(&mut self, end: i64, now: Instant) {
+    pub(crate) fn begin(&mut self, end: i64, shared: &Shared, now: Instant) {
+        shared.metrics.show_left(self.number, end - self.next);
         self.end_seen = None;
         self.behind = Some((end, now));
     }
@@ -157,10 +158,11 @@ impl Partition {
         }
     }
 
-    /// Says, once in a while, how much of what lay in the log is still to be folded.
-    pub(crate) fn report(&mut self, now: Instant) {
+    /// Shows how much of what lay in the log is still to be folded, and logs it once in a while.
+    pub(crate) fn report(&mut self, shared: &Shared, now: Instant) {
         let Some((end, reported_at)) = &mut self.behind else { return };
         let (partition, next, end) = (self.number, self.next, *end);
+        shared.metrics.show_left(partition, end - next);
         if next >= end {
             self.behind = None;
             tracing::info!(partition, offset = next, "folded up to where the log ended when it was taken over");

@@ -60,6 +60,7 @@ impl Coming {
     pub(crate) fn new(start: &Start, held: Option<Partition>, shared: &Shared, now: Instant) -> Self {
         let (number, low, high) = (start.partition, start.low, start.high);
         shared.metrics.restoring.with_label_values(&[&number.to_string()]).set(1);
+        shared.metrics.show_left(number, high - low);
         let held = held.filter(|p| (low..=high).contains(&p.next));
         Coming {
             number,
@@ -89,12 +90,26 @@ impl Coming {
             Phase::Seeking(partition) => self.seek(partition, seat, shared, now)?,
             other => other,
         };
+        if let Some(why) = self.waits_for() {
+            seat.waits_for(&shared.config.topics.shop_log, self.number, why);
+        }
         if !matches!(self.phase, Phase::Ready(_)) {
             return Ok(None);
         }
         match std::mem::replace(&mut self.phase, Phase::Refused) {
             Phase::Ready(partition) => Ok(Some(self.ready(*partition, shared, now))),
             _ => Ok(None),
+        }
+    }
+
+    /// What keeps the partition from being read, while it is not.
+    fn waits_for(&self) -> Option<&'static str> {
+        match &self.phase {
+            Phase::Due(..) => Some("checkpoints could not be read; they are tried again"),
+            Phase::Looking(..) => Some("its state is being restored from a checkpoint"),
+            Phase::Seeking(_) => Some("its state is restored; the client does not go to its place in the log yet"),
+            Phase::Refused => Some("it cannot start without a state; /readyz and the log say what it needs"),
+            Phase::Proving(_) | Phase::Ready(_) => None,
         }
     }
 
@@ -195,6 +210,7 @@ impl Coming {
         shared.metrics.refused.with_label_values(&[&label]).set(1);
         shared.metrics.restoring.with_label_values(&[&label]).set(0);
         shared.metrics.restores.with_label_values(&["refused"]).inc();
+        shared.metrics.show_left(number, 0);
         shared.refusals.add(number, why);
         Phase::Refused
     }
@@ -223,7 +239,7 @@ impl Coming {
 
     fn ready(&mut self, mut partition: Partition, shared: &Shared, now: Instant) -> Partition {
         shared.aside.apply(self.number, partition.next, &mut partition.fold);
-        partition.begin(self.high, now);
+        partition.begin(self.high, shared, now);
         shared.metrics.restores.with_label_values(&[self.from]).inc();
         shared.metrics.restoring.with_label_values(&[&self.number.to_string()]).set(0);
         tracing::info!(

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use peakdesk_tests::{Context, Launch, Result, Scene, ensure, scene};
+use peakdesk_tests::{Context, Kafka, Launch, Message, Result, Scene, ensure, scene};
 
 use crate::support::{SOON, Topics, text};
 
@@ -103,6 +103,44 @@ fn no_topic() {
             )?;
         }
         Ok(())
+    });
+}
+
+/// As where an input topic was made again or lost records, and nobody has counted up its generation. (This broker forgets what was
+/// committed for a topic that is deleted; after a move to another cluster, say, it is there.)
+#[test]
+fn a_topic_that_ends_before_what_is_committed() {
+    scene(|scene| {
+        let topics = Topics::new(scene, "json")?;
+        topics.create([1, 1, 1], &[])?;
+        let (kafka, chat) = (Kafka::shared()?, scene.name("chat"));
+        let record = |_| Message {
+            partition: Some(0),
+            value: Some(b"{}".to_vec()),
+            ..Message::default()
+        };
+        kafka.produce(&chat, &[0; 5].map(record))?;
+        let mut intake = topics.role("intake", "intake", &[])?;
+        topics.wait_until_forwarded(&mut || intake.process.alive())?;
+        intake.terminate()?;
+        let group = topics.group("intake-chat");
+        let committed = kafka.committed(&group, &chat)?.into_iter().flatten().next();
+        let mut beyond = committed.context("nothing is committed")?;
+        ensure!(beyond.offset == 5, "{beyond:?}");
+        beyond.offset = 9;
+        kafka.commit(&group, &chat, 0, &beyond)?;
+        fails(
+            &topics.launch("again", "intake")?.args(["--set", "http.listen="]),
+            &[
+                &format!("{chat}[0]: offset 9 is committed"),
+                "offsets 0 to 5",
+                "count up topics.chat.generation, now ",
+            ],
+        )?;
+        // What it says helps.
+        let counted = topics.clone().with("topics.chat.generation=7".to_owned());
+        let mut intake = counted.role("counted", "intake", &[])?;
+        counted.wait_until_read(std::slice::from_mut(&mut intake)).map(drop)
     });
 }
 

@@ -116,6 +116,10 @@ fn without_a_checkpoint_a_truncated_partition_refuses_to_start_and_the_others_go
             ensure!(holds("peakdesk_scorer_restores_total{outcome=\"refused\"} 2"), "{metrics}");
             ensure!(holds("peakdesk_scorer_refused{partition=\"0\"} 1"), "{metrics}");
             ensure!(holds("peakdesk_scorer_refused{partition=\"2\"} 1"), "{metrics}");
+            let live = http::get(&format!("{url}/livez"))?;
+            let waits = live.body.lines().find(|line| line.contains(&format!("{log}[0]: waits at ")));
+            let why = waits.is_some_and(|line| line.ends_with("it cannot start without a state; /readyz and the log say what it needs"));
+            ensure!(live.status == 200 && why, "{}: {}", live.status, live.body);
             let frames = metrics
                 .lines()
                 .find_map(|l| l.strip_prefix("peakdesk_scorer_frames_total ")?.parse::<f64>().ok());
