@@ -10,7 +10,7 @@
 
 use crate::client;
 use crate::error::LogError;
-use crate::group::{Change, DEAF, Polled, Start};
+use crate::group::{Change, DEAF, Polled, Start, fatal, read_error};
 use crate::watch::Watch;
 use peakdesk_runtime::config::KafkaConfig;
 use peakdesk_runtime::failpoint;
@@ -119,18 +119,7 @@ impl Follower {
     }
 }
 
-fn read_error(topic: &str, error: &KafkaError) -> LogError {
-    LogError::Read {
-        what: topic.to_owned(),
-        cause: error.to_string(),
-    }
-}
-
 /// Errors after which the client does not go on by itself.
 fn is_final(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{Authentication, AutoOffsetReset, Fatal, OffsetOutOfRange, TopicAuthorizationFailed, UnknownTopicOrPartition};
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Fatal | AutoOffsetReset | OffsetOutOfRange | Authentication | TopicAuthorizationFailed | UnknownTopicOrPartition)
-    )
+    fatal(error) || error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition)
 }

@@ -195,7 +195,7 @@ fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
     list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect()
 }
 
-fn read_error(what: &str, error: &KafkaError) -> LogError {
+pub(crate) fn read_error(what: &str, error: &KafkaError) -> LogError {
     LogError::Read {
         what: what.to_owned(),
         cause: error.to_string(),
@@ -576,7 +576,7 @@ fn lost(error: &KafkaError) -> bool {
 }
 
 /// Errors after which the client does not go on by itself.
-fn fatal(error: &KafkaError) -> bool {
+pub(crate) fn fatal(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{Authentication, AutoOffsetReset, Fatal, GroupAuthorizationFailed, OffsetOutOfRange, TopicAuthorizationFailed};
     matches!(
         error.rdkafka_error_code(),
