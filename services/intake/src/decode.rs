@@ -1,6 +1,6 @@
 //! From the bytes of a record to an event, or to the reason why it is a dead letter.
 
-use crate::loose::Loose;
+use crate::loose::{Fields, Loose};
 use crate::question::Question;
 use crate::registry::{SchemaError, Schemas};
 use crate::validate::{Checked, validate};
@@ -109,12 +109,12 @@ impl Edge {
             Format::Avro => self.read_avro(payload, loose)?,
             Format::Json | Format::JsonOfDump => json::read(payload, loose).map_err(|_| DeadReason::Undecodable)?,
         }
-        Ok(self.judge(loose, record.position, record.clock)?)
+        Ok(self.judge(&*loose, record.position, record.clock)?)
     }
 
     /// Makes the tests that come after a record's fields are read, from wherever they were read.
-    pub fn judge<'l>(&self, loose: &'l Loose<'_>, position: SourcePosition, clock: i64) -> Result<Decoded<'l>, DeadReason> {
-        let checked = validate(loose, position.partition.topic)?;
+    pub fn judge<'l>(&self, record: impl Fields<'l>, position: SourcePosition, clock: i64) -> Result<Decoded<'l>, DeadReason> {
+        let checked = validate(record, position.partition.topic)?;
         if checked.event_time > clock.saturating_add(self.future_skew_ms) {
             return Err(DeadReason::Future);
         }

@@ -32,6 +32,45 @@ pub enum Scalar<'a> {
     Other,
 }
 
+/// The same, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Found<'l> {
+    Absent,
+    Str(&'l str),
+    Symbol(&'l str),
+    Int(i64),
+    Bool(bool),
+    Texts,
+    Other,
+}
+
+impl Scalar<'_> {
+    fn found(&self) -> Found<'_> {
+        match self {
+            Scalar::Absent => Found::Absent,
+            Scalar::Str(text) => Found::Str(text),
+            Scalar::Symbol(text) => Found::Symbol(text),
+            Scalar::Int(value) => Found::Int(*value),
+            Scalar::Bool(value) => Found::Bool(*value),
+            Scalar::Texts => Found::Texts,
+            Scalar::Other => Found::Other,
+        }
+    }
+}
+
+/// A record whose fields can be asked for, wherever they lie.
+pub trait Fields<'l>: Copy {
+    /// What was found in a field.
+    fn get(self, field: Field) -> Found<'l>;
+}
+
+impl<'l> Fields<'l> for &'l Loose<'_> {
+    fn get(self, field: Field) -> Found<'l> {
+        self.at(field).found()
+    }
+}
+
 macro_rules! fields {
     ($($field:ident),+ $(,)?) => {
         /// The fields of the three input records, each as it was found.
@@ -43,13 +82,17 @@ macro_rules! fields {
 
         /// The name of a known field.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[allow(non_camel_case_types)]
-        pub(crate) enum Field {
+        #[allow(non_camel_case_types, missing_docs)]
+        pub enum Field {
             $($field,)+
         }
 
         impl Field {
-            pub(crate) fn from_name(name: &str) -> Option<Field> {
+            /// All of them.
+            pub const ALL: &[Field] = &[$(Field::$field,)+];
+
+            /// The field of this name, if there is one.
+            pub fn from_name(name: &str) -> Option<Field> {
                 match name {
                     $(stringify!($field) => Some(Field::$field),)+
                     _ => None,
@@ -58,6 +101,12 @@ macro_rules! fields {
         }
 
         impl<'a> Loose<'a> {
+            fn at(&self, field: Field) -> &Scalar<'a> {
+                match field {
+                    $(Field::$field => &self.$field,)+
+                }
+            }
+
             fn slot(&mut self, field: Field) -> &mut Scalar<'a> {
                 match field {
                     $(Field::$field => &mut self.$field,)+

@@ -10,7 +10,7 @@
 //! kind itself is unknown, only what every kind of the topic requires is tested. Agent ids are tested on every chat record
 //! that has them; any other field a kind does not use is not looked at.
 
-use crate::loose::{Loose, Scalar};
+use crate::loose::{Field, Fields, Found};
 use peakdesk_model::event::{DeadReason, Kind, RefundPhase, RefundReason, RobotKind};
 use peakdesk_model::input::Topic;
 
@@ -69,16 +69,16 @@ pub struct Checked<'l> {
 }
 
 /// Tests a record of `topic`.
-pub fn validate<'l>(loose: &'l Loose<'_>, topic: Topic) -> Result<Checked<'l>, DeadReason> {
-    let name = if topic == Topic::Chat { &loose.kind } else { &loose.status };
+pub fn validate<'l>(record: impl Fields<'l>, topic: Topic) -> Result<Checked<'l>, DeadReason> {
+    let name = record.get(if topic == Topic::Chat { Field::kind } else { Field::status });
     let kind = text_of(name).and_then(|name| kind_of(topic, name));
-    if !ids_are_good(loose, topic, kind) {
+    if !ids_are_good(record, topic, kind) {
         return Err(DeadReason::BadId);
     }
-    if is_absent(name) || is_absent(&loose.event_time) || kind.is_some_and(|kind| lacks_field(loose, kind)) {
+    if is_absent(name) || is_absent(record.get(Field::event_time)) || kind.is_some_and(|kind| lacks_field(record, kind)) {
         return Err(DeadReason::MissingField);
     }
-    kind.and_then(|kind| values(loose, kind)).ok_or(DeadReason::BadValue)
+    kind.and_then(|kind| values(record, kind)).ok_or(DeadReason::BadValue)
 }
 
 fn kind_of(topic: Topic, name: &str) -> Option<Kind> {
@@ -92,48 +92,52 @@ fn kind_of(topic: Topic, name: &str) -> Option<Kind> {
     })
 }
 
-fn ids_are_good(loose: &Loose<'_>, topic: Topic, kind: Option<Kind>) -> bool {
-    let required = |id: &Scalar<'_>| !is_absent(id) && id_is_good(id);
-    if !(required(&loose.event_id) && required(&loose.shop_id) && required(&loose.buyer_id)) {
+fn ids_are_good<'l>(record: impl Fields<'l>, topic: Topic, kind: Option<Kind>) -> bool {
+    let required = |id: Found<'_>| !is_absent(id) && id_is_good(id);
+    if !(required(record.get(Field::event_id)) && required(record.get(Field::shop_id)) && required(record.get(Field::buyer_id))) {
         return false;
     }
     match topic {
         Topic::Chat => {
             let agents_required = match kind {
-                Some(Kind::AgentMessage | Kind::Rating) => !is_absent(&loose.agent_id),
-                Some(Kind::Transfer) => !(is_absent(&loose.agent_id) && is_absent(&loose.to_agent_id)),
+                Some(Kind::AgentMessage | Kind::Rating) => !is_absent(record.get(Field::agent_id)),
+                Some(Kind::Transfer) => !(is_absent(record.get(Field::agent_id)) && is_absent(record.get(Field::to_agent_id))),
                 _ => true,
             };
-            agents_required && id_is_good(&loose.agent_id) && id_is_good(&loose.to_agent_id)
+            agents_required && id_is_good(record.get(Field::agent_id)) && id_is_good(record.get(Field::to_agent_id))
         }
-        Topic::Orders => required(&loose.order_id),
-        Topic::Refunds => required(&loose.order_id) && required(&loose.refund_id),
+        Topic::Orders => required(record.get(Field::order_id)),
+        Topic::Refunds => required(record.get(Field::order_id)) && required(record.get(Field::refund_id)),
     }
 }
 
 /// Good, absent, or of a wrong type (which is tested later).
-fn id_is_good(id: &Scalar<'_>) -> bool {
-    text_of(id).is_none_or(|id| !id.is_empty() && id.len() <= ID_LEN_MAX && id.bytes().all(|byte| byte >= 0x20))
+fn id_is_good(id: Found<'_>) -> bool {
+    // All bytes are looked at together: ids are short and good.
+    let is_plain = |id: &str| id.bytes().fold(true, |plain, byte| plain & (byte >= 0x20));
+    text_of(id).is_none_or(|id| !id.is_empty() && id.len() <= ID_LEN_MAX && is_plain(id))
 }
 
-fn lacks_field(loose: &Loose<'_>, kind: Kind) -> bool {
+fn lacks_field<'l>(record: impl Fields<'l>, kind: Kind) -> bool {
     match kind {
-        Kind::Rating => is_absent(&loose.rating),
-        Kind::OrderCreated | Kind::OrderPaid => is_absent(&loose.amount_fen) || is_absent(&loose.item_count),
-        Kind::OrderDepositPaid | Kind::RefundSucceeded => is_absent(&loose.amount_fen),
-        Kind::RefundRequested => is_absent(&loose.amount_fen) || is_absent(&loose.reason) || is_absent(&loose.phase),
+        Kind::Rating => is_absent(record.get(Field::rating)),
+        Kind::OrderCreated | Kind::OrderPaid => is_absent(record.get(Field::amount_fen)) || is_absent(record.get(Field::item_count)),
+        Kind::OrderDepositPaid | Kind::RefundSucceeded => is_absent(record.get(Field::amount_fen)),
+        Kind::RefundRequested => {
+            is_absent(record.get(Field::amount_fen)) || is_absent(record.get(Field::reason)) || is_absent(record.get(Field::phase))
+        }
         _ => false,
     }
 }
 
 /// Reads every field that `kind` uses; `None` where one of them is bad.
-fn values<'l>(loose: &'l Loose<'_>, kind: Kind) -> Option<Checked<'l>> {
+fn values<'l>(record: impl Fields<'l>, kind: Kind) -> Option<Checked<'l>> {
     let mut checked = Checked {
         kind,
-        event_time: integer(&loose.event_time)??,
-        event_id: text(&loose.event_id)??,
-        shop_id: text(&loose.shop_id)??,
-        buyer_id: text(&loose.buyer_id)??,
+        event_time: integer(record.get(Field::event_time))??,
+        event_id: text(record.get(Field::event_id))??,
+        shop_id: text(record.get(Field::shop_id))??,
+        buyer_id: text(record.get(Field::buyer_id))??,
         agent_id: None,
         to_agent_id: None,
         text: None,
@@ -151,111 +155,111 @@ fn values<'l>(loose: &'l Loose<'_>, kind: Kind) -> Option<Checked<'l>> {
         phase: None,
     };
     if kind.is_chat() {
-        chat_values(loose, &mut checked)?;
+        chat_values(record, &mut checked)?;
     } else if kind.is_order() {
-        order_values(loose, &mut checked)?;
+        order_values(record, &mut checked)?;
     } else {
-        refund_values(loose, &mut checked)?;
+        refund_values(record, &mut checked)?;
     }
     Some(checked)
 }
 
-fn chat_values<'l>(loose: &'l Loose<'_>, checked: &mut Checked<'l>) -> Option<()> {
-    let agent_id = text(&loose.agent_id)?;
-    let to_agent_id = text(&loose.to_agent_id)?;
-    checked.text = text(&loose.text)?;
-    text(&loose.sku_id)?;
-    text(&loose.source)?;
+fn chat_values<'l>(record: impl Fields<'l>, checked: &mut Checked<'l>) -> Option<()> {
+    let agent_id = text(record.get(Field::agent_id))?;
+    let to_agent_id = text(record.get(Field::to_agent_id))?;
+    checked.text = text(record.get(Field::text))?;
+    text(record.get(Field::sku_id))?;
+    text(record.get(Field::source))?;
     if checked.kind != Kind::RobotMessage {
         checked.agent_id = agent_id;
     }
     match checked.kind {
-        Kind::BuyerMessage => checked.spam = boolean(&loose.spam)?.unwrap_or(false),
+        Kind::BuyerMessage => checked.spam = boolean(record.get(Field::spam))?.unwrap_or(false),
         Kind::RobotMessage => {
-            checked.robot_kind = symbol(&loose.robot_kind, RobotKind::from_name, Some(RobotKind::Full))?.unwrap_or_default()
+            checked.robot_kind = symbol(record.get(Field::robot_kind), RobotKind::from_name, Some(RobotKind::Full))?.unwrap_or_default()
         }
-        Kind::AgentMessage => checked.assisted = boolean(&loose.assisted)?.unwrap_or(false),
+        Kind::AgentMessage => checked.assisted = boolean(record.get(Field::assisted))?.unwrap_or(false),
         Kind::Transfer => checked.to_agent_id = to_agent_id,
-        Kind::Rating => checked.rating = u8::try_from(in_range(&loose.rating, 1, 5)??).ok()?,
+        Kind::Rating => checked.rating = u8::try_from(in_range(record.get(Field::rating), 1, 5)??).ok()?,
         _ => {}
     }
     Some(())
 }
 
-fn order_values<'l>(loose: &'l Loose<'_>, checked: &mut Checked<'l>) -> Option<()> {
-    checked.order_id = text(&loose.order_id)?;
-    checked.order_created_at = integer(&loose.order_created_at)?;
-    checked.fake = boolean(&loose.fake)?.unwrap_or(false);
-    text(&loose.source)?;
-    if !matches!(loose.sku_ids, Scalar::Absent | Scalar::Texts) {
+fn order_values<'l>(record: impl Fields<'l>, checked: &mut Checked<'l>) -> Option<()> {
+    checked.order_id = text(record.get(Field::order_id))?;
+    checked.order_created_at = integer(record.get(Field::order_created_at))?;
+    checked.fake = boolean(record.get(Field::fake))?.unwrap_or(false);
+    text(record.get(Field::source))?;
+    if !matches!(record.get(Field::sku_ids), Found::Absent | Found::Texts) {
         return None;
     }
     if matches!(checked.kind, Kind::OrderCreated | Kind::OrderDepositPaid | Kind::OrderPaid) {
-        checked.amount_fen = in_range(&loose.amount_fen, 0, FEN_MAX)?;
+        checked.amount_fen = in_range(record.get(Field::amount_fen), 0, FEN_MAX)?;
     }
     if matches!(checked.kind, Kind::OrderCreated | Kind::OrderPaid) {
-        checked.item_count = in_range(&loose.item_count, 0, ITEMS_MAX)?;
+        checked.item_count = in_range(record.get(Field::item_count), 0, ITEMS_MAX)?;
     }
     Some(())
 }
 
-fn refund_values<'l>(loose: &'l Loose<'_>, checked: &mut Checked<'l>) -> Option<()> {
-    checked.order_id = text(&loose.order_id)?;
-    checked.refund_id = text(&loose.refund_id)?;
-    checked.reason = symbol(&loose.reason, RefundReason::from_name, Some(RefundReason::Other))?;
-    checked.phase = symbol(&loose.phase, RefundPhase::from_name, None)?;
+fn refund_values<'l>(record: impl Fields<'l>, checked: &mut Checked<'l>) -> Option<()> {
+    checked.order_id = text(record.get(Field::order_id))?;
+    checked.refund_id = text(record.get(Field::refund_id))?;
+    checked.reason = symbol(record.get(Field::reason), RefundReason::from_name, Some(RefundReason::Other))?;
+    checked.phase = symbol(record.get(Field::phase), RefundPhase::from_name, None)?;
     if matches!(checked.kind, Kind::RefundRequested | Kind::RefundSucceeded) {
-        checked.amount_fen = in_range(&loose.amount_fen, 0, FEN_MAX)?;
+        checked.amount_fen = in_range(record.get(Field::amount_fen), 0, FEN_MAX)?;
     }
     Some(())
 }
 
-fn is_absent(scalar: &Scalar<'_>) -> bool {
-    *scalar == Scalar::Absent
+fn is_absent(found: Found<'_>) -> bool {
+    found == Found::Absent
 }
 
-fn text_of<'l>(scalar: &'l Scalar<'_>) -> Option<&'l str> {
-    match scalar {
-        Scalar::Str(text) | Scalar::Symbol(text) => Some(text),
+fn text_of(found: Found<'_>) -> Option<&str> {
+    match found {
+        Found::Str(text) | Found::Symbol(text) => Some(text),
         _ => None,
     }
 }
 
 // The readers below answer `None` for a bad value and `Some(None)` for an absent one.
 
-fn text<'l>(scalar: &'l Scalar<'_>) -> Option<Option<&'l str>> {
-    match scalar {
-        Scalar::Absent => Some(None),
-        _ => text_of(scalar).map(Some),
+fn text(found: Found<'_>) -> Option<Option<&str>> {
+    match found {
+        Found::Absent => Some(None),
+        _ => text_of(found).map(Some),
     }
 }
 
-fn integer(scalar: &Scalar<'_>) -> Option<Option<i64>> {
-    match scalar {
-        Scalar::Absent => Some(None),
-        Scalar::Int(value) => Some(Some(*value)),
+fn integer(found: Found<'_>) -> Option<Option<i64>> {
+    match found {
+        Found::Absent => Some(None),
+        Found::Int(value) => Some(Some(value)),
         _ => None,
     }
 }
 
-fn in_range(scalar: &Scalar<'_>, least: i64, most: i64) -> Option<Option<i64>> {
-    integer(scalar).filter(|value| value.is_none_or(|value| (least..=most).contains(&value)))
+fn in_range(found: Found<'_>, least: i64, most: i64) -> Option<Option<i64>> {
+    integer(found).filter(|value| value.is_none_or(|value| (least..=most).contains(&value)))
 }
 
-fn boolean(scalar: &Scalar<'_>) -> Option<Option<bool>> {
-    match scalar {
-        Scalar::Absent => Some(None),
-        Scalar::Bool(value) => Some(Some(*value)),
+fn boolean(found: Found<'_>) -> Option<Option<bool>> {
+    match found {
+        Found::Absent => Some(None),
+        Found::Bool(value) => Some(Some(value)),
         _ => None,
     }
 }
 
 /// A symbol Peakdesk does not know is bad, unless an Avro enum holds it and the shipped schema has a default for that enum.
-fn symbol<T: Copy>(scalar: &Scalar<'_>, from_name: fn(&str) -> Option<T>, default: Option<T>) -> Option<Option<T>> {
-    match scalar {
-        Scalar::Absent => Some(None),
-        Scalar::Str(name) => from_name(name).map(Some),
-        Scalar::Symbol(name) => from_name(name).or(default).map(Some),
+fn symbol<T: Copy>(found: Found<'_>, from_name: fn(&str) -> Option<T>, default: Option<T>) -> Option<Option<T>> {
+    match found {
+        Found::Absent => Some(None),
+        Found::Str(name) => from_name(name).map(Some),
+        Found::Symbol(name) => from_name(name).or(default).map(Some),
         _ => None,
     }
 }

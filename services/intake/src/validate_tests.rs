@@ -2,6 +2,7 @@
 //! Each reason, and the order of the tests, on records that differ from a good one in one or two fields.
 
 use super::*;
+use crate::loose::Loose;
 use serde_json::{Value, json};
 
 /// A good record of each kind, with every field the kind uses.

@@ -14,8 +14,8 @@ use crate::event::{BuyerKey, Event, Kind, RefundPhase, RefundReason, RobotKind};
 use crate::input::Topic;
 use crate::position::{SourcePartition, SourcePosition};
 use arrow::array::{
-    Array, ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
-    UInt8Array, UInt8Builder, UInt16Array, UInt16Builder,
+    Array, ArrayRef, ArrowPrimitiveType, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, PrimitiveBuilder,
+    RecordBatch, StringArray, StringBuilder, UInt8Array, UInt8Builder, UInt16Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
@@ -175,28 +175,73 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// A column in which values are rare: nulls are only counted until one comes.
+#[derive(Debug, Default)]
+struct Rare<B> {
+    builder: B,
+    nulls: usize,
+}
+
+impl Rare<StringBuilder> {
+    fn push(&mut self, value: Option<&str>) {
+        let Some(value) = value else {
+            self.nulls += 1;
+            return;
+        };
+        self.builder.append_nulls(std::mem::take(&mut self.nulls));
+        self.builder.append_value(value);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        self.builder.append_nulls(std::mem::take(&mut self.nulls));
+        Arc::new(self.builder.finish())
+    }
+}
+
+impl<T: ArrowPrimitiveType> Rare<PrimitiveBuilder<T>> {
+    fn push(&mut self, value: Option<T::Native>) {
+        let Some(value) = value else {
+            self.nulls += 1;
+            return;
+        };
+        self.builder.append_nulls(std::mem::take(&mut self.nulls));
+        self.builder.append_value(value);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        self.builder.append_nulls(std::mem::take(&mut self.nulls));
+        Arc::new(self.builder.finish())
+    }
+}
+
+/// Takes the values and leaves room for as many.
+fn take<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
 /// Builds the batch of a frame.
 #[derive(Debug, Default)]
 pub struct FrameBuilder {
-    range: UInt16Builder,
-    offset: Int64Builder,
-    clock: Int64Builder,
-    event_time: Int64Builder,
-    kind: UInt8Builder,
+    range: Vec<u16>,
+    offset: Vec<i64>,
+    clock: Vec<i64>,
+    event_time: Vec<i64>,
+    kind: Vec<u8>,
     shop_id: StringBuilder,
     event_id: StringBuilder,
     buyer_key: Vec<[u8; 16]>,
-    agent_id: StringBuilder,
-    to_agent_id: StringBuilder,
-    flags: UInt8Builder,
-    detail: UInt8Builder,
-    order_id: StringBuilder,
-    refund_id: StringBuilder,
-    amount_fen: Int64Builder,
-    item_count: Int64Builder,
-    order_created_at: Int64Builder,
-    reason: UInt8Builder,
-    phase: UInt8Builder,
+    agent_id: Rare<StringBuilder>,
+    to_agent_id: Rare<StringBuilder>,
+    flags: Vec<u8>,
+    detail: Vec<u8>,
+    order_id: Rare<StringBuilder>,
+    refund_id: Rare<StringBuilder>,
+    amount_fen: Rare<Int64Builder>,
+    item_count: Rare<Int64Builder>,
+    order_created_at: Rare<Int64Builder>,
+    reason: Rare<UInt8Builder>,
+    phase: Rare<UInt8Builder>,
     bytes: usize,
 }
 
@@ -204,32 +249,32 @@ impl FrameBuilder {
     /// Adds an event; `range` is the index of its source partition among the head's ranges, `question` the code of its
     /// question category (0 for none, at most 31).
     pub fn push(&mut self, range: u16, event: &Event<'_>, question: u8) {
-        self.range.append_value(range);
-        self.offset.append_value(event.source.offset);
-        self.clock.append_value(event.clock);
-        self.event_time.append_value(event.event_time);
-        self.kind.append_value(event.kind as u8);
+        self.range.push(range);
+        self.offset.push(event.source.offset);
+        self.clock.push(event.clock);
+        self.event_time.push(event.event_time);
+        self.kind.push(event.kind as u8);
         self.shop_id.append_value(event.shop_id);
         self.event_id.append_value(event.event_id);
         self.buyer_key.push(event.buyer.0);
-        self.agent_id.append_option(event.agent_id);
-        self.to_agent_id.append_option(event.to_agent_id);
+        self.agent_id.push(event.agent_id);
+        self.to_agent_id.push(event.to_agent_id);
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         let flags = flag(event.spam, SPAM) | flag(event.assisted, ASSISTED) | flag(event.fake, FAKE) | (question.min(31) << QUESTION_SHIFT);
-        self.flags.append_value(flags);
+        self.flags.push(flags);
         let detail = match event.kind {
             Kind::Rating => event.rating,
             Kind::RobotMessage => event.robot_kind as u8,
             _ => 0,
         };
-        self.detail.append_value(detail);
-        self.order_id.append_option(event.order_id);
-        self.refund_id.append_option(event.refund_id);
-        self.amount_fen.append_option(event.amount_fen);
-        self.item_count.append_option(event.item_count);
-        self.order_created_at.append_option(event.order_created_at);
-        self.reason.append_option(event.reason.map(|r| r as u8));
-        self.phase.append_option(event.phase.map(|p| p as u8));
+        self.detail.push(detail);
+        self.order_id.push(event.order_id);
+        self.refund_id.push(event.refund_id);
+        self.amount_fen.push(event.amount_fen);
+        self.item_count.push(event.item_count);
+        self.order_created_at.push(event.order_created_at);
+        self.reason.push(event.reason.map(|r| r as u8));
+        self.phase.push(event.phase.map(|p| p as u8));
         let texts = [
             Some(event.shop_id),
             Some(event.event_id),
@@ -263,26 +308,28 @@ impl FrameBuilder {
             keys.append_value(key)?;
         }
         self.bytes = 0;
+        let ints = |values: &mut Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(take(values))) };
+        let bytes = |values: &mut Vec<u8>| -> ArrayRef { Arc::new(UInt8Array::from(take(values))) };
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.range.finish()),
-            Arc::new(self.offset.finish()),
-            Arc::new(self.clock.finish()),
-            Arc::new(self.event_time.finish()),
-            Arc::new(self.kind.finish()),
+            Arc::new(UInt16Array::from(take(&mut self.range))),
+            ints(&mut self.offset),
+            ints(&mut self.clock),
+            ints(&mut self.event_time),
+            bytes(&mut self.kind),
             Arc::new(self.shop_id.finish()),
             Arc::new(self.event_id.finish()),
             Arc::new(keys.finish()),
-            Arc::new(self.agent_id.finish()),
-            Arc::new(self.to_agent_id.finish()),
-            Arc::new(self.flags.finish()),
-            Arc::new(self.detail.finish()),
-            Arc::new(self.order_id.finish()),
-            Arc::new(self.refund_id.finish()),
-            Arc::new(self.amount_fen.finish()),
-            Arc::new(self.item_count.finish()),
-            Arc::new(self.order_created_at.finish()),
-            Arc::new(self.reason.finish()),
-            Arc::new(self.phase.finish()),
+            self.agent_id.finish(),
+            self.to_agent_id.finish(),
+            bytes(&mut self.flags),
+            bytes(&mut self.detail),
+            self.order_id.finish(),
+            self.refund_id.finish(),
+            self.amount_fen.finish(),
+            self.item_count.finish(),
+            self.order_created_at.finish(),
+            self.reason.finish(),
+            self.phase.finish(),
         ];
         Ok(RecordBatch::try_new(schema(), columns)?)
     }

@@ -69,6 +69,18 @@ pub fn position(batch: &RecordBatch, row: usize) -> LogPosition {
     LogPosition { offset, index }
 }
 
+/// The positions of the first `n` rows.
+pub fn positions(batch: &RecordBatch, n: usize) -> impl Iterator<Item = LogPosition> {
+    let offsets = batch.column_by_name("log_offset").and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let indices = batch.column_by_name("log_index").and_then(|c| c.as_primitive_opt::<UInt32Type>());
+    let (offsets, indices) = (offsets.map_or(&[][..], |c| c.values()), indices.map_or(&[][..], |c| c.values()));
+    let both = offsets.iter().zip(indices).take(n);
+    both.map(|(offset, index)| LogPosition {
+        offset: *offset,
+        index: *index,
+    })
+}
+
 /// How many rows of a batch, whose positions ascend, lie before a position.
 pub fn rows_before(batch: &RecordBatch, at: LogPosition) -> usize {
     partition_point(batch.num_rows(), |row| position(batch, row) < at)

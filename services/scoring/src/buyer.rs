@@ -12,7 +12,7 @@ use crate::alerts::Watched;
 use crate::cohort::BuyerDay;
 use crate::credit::{Touch, Trail};
 use crate::key::EventKey;
-use crate::machine::{Atom, ChatStep, Machine, Round, Rules};
+use crate::machine::{Agent, Atom, ChatStep, Machine, Round, Rules};
 use crate::output::Planned;
 use crate::window::Windows;
 use peakdesk_model::event::BuyerKey;
@@ -56,10 +56,14 @@ pub struct Buyer {
     pub days: Vec<BuyerDay>,
     /// Orders with a life of this buyer: places in the shop's list.
     pub orders: SmallVec<[u32; 2]>,
+    /// No order of theirs was created or paid after it (ms).
+    pub orders_until: i64,
     /// Distinct paying, while it can change.
     pub paying: SmallVec<[Paying; 1]>,
     /// When its chat is to be sealed next.
     pub seal: Planned,
+    /// When something of it is to be forgotten next.
+    pub forget: Planned,
     /// Newest time anything was heard of the buyer (ms).
     pub heard_at: i64,
     /// The open wait or question as the alert rules know it.
@@ -71,6 +75,8 @@ pub struct Buyer {
 pub struct ChatChange {
     /// Touches, robots' answers or first messages may differ from here on (ms); `None` if none does.
     pub trail_from: Option<i64>,
+    /// Whose touch it is, if that is all that may differ.
+    pub touched: Option<Agent>,
 }
 
 impl Buyer {
@@ -84,8 +90,10 @@ impl Buyer {
             trail: Trail::default(),
             days: Vec::new(),
             orders: SmallVec::new(),
+            orders_until: i64::MIN,
             paying: SmallVec::new(),
             seal: Planned::default(),
+            forget: Planned::default(),
             heard_at: i64::MIN,
             watched: None,
         }
@@ -124,7 +132,10 @@ impl Buyer {
     /// Takes an event out that another copy replaces.
     pub fn remove(&mut self, identity: u128, windows: &mut Windows, rules: &Rules<'_>) -> ChatChange {
         match self.open.iter().position(|e| e.key.identity() == identity) {
-            None => ChatChange { trail_from: None },
+            None => ChatChange {
+                trail_from: None,
+                touched: None,
+            },
             Some(at) => self.rederive(at, windows, rules, |open| {
                 open.remove(at);
             }),
@@ -148,6 +159,7 @@ impl Buyer {
         let first = notes.reconcile(&mut self.days, None);
         ChatChange {
             trail_from: (notes.noted || first).then_some(t),
+            touched: notes.touched.filter(|_| !first),
         }
     }
 
@@ -178,7 +190,10 @@ impl Buyer {
         }
         self.newest = (!self.open.is_empty()).then(|| Box::new(machine));
         notes.reconcile(&mut self.days, Some((begin, windows, rules)));
-        ChatChange { trail_from: Some(from) }
+        ChatChange {
+            trail_from: Some(from),
+            touched: None,
+        }
     }
 
     /// Seals the events that no other can precede any more: `sealed` gets their identities, `closed` the rounds they closed.
@@ -229,6 +244,8 @@ struct Notes {
     firsts: SmallVec<[(Day, i64); 2]>,
     /// A touch or a robot's full answer was seen.
     noted: bool,
+    /// The agent of the last touch.
+    touched: Option<Agent>,
 }
 
 impl Notes {
@@ -243,6 +260,7 @@ impl Notes {
             Atom::Touch { t, agent } => {
                 trail.touches.push(Touch { t, agent });
                 self.noted = true;
+                self.touched = Some(agent);
             }
             Atom::RobotMessage { t, full: true } => {
                 trail.robots.push(t);

@@ -49,6 +49,12 @@ impl Trail {
         self.robots.drain(..n);
     }
 
+    /// The oldest thing in it (ms).
+    pub fn first_at(&self) -> Option<i64> {
+        let touch = self.touches.first().map(|touch| touch.t);
+        touch.into_iter().chain(self.robots.first().copied()).min()
+    }
+
     /// Takes back what lies at or after `from` (ms).
     pub fn rewind(&mut self, from: i64) {
         self.touches.truncate(self.touches.partition_point(|x| x.t < from));

@@ -264,12 +264,12 @@ impl Shop {
 
     /// Brings a buyer's list of orders in line with an order's lives.
     fn join(&mut self, order: u32, buyer: u32) {
-        let is_of = self
-            .orders
-            .get(order)
-            .is_some_and(|slot| slot.facts.iter().flatten().any(|f| f.buyer == buyer));
+        let facts = self.orders.get(order).map_or(&[][..], |slot| &slot.facts);
+        let of_theirs = facts.iter().flatten().filter(|f| f.buyer == buyer);
+        let last = of_theirs.map(|f| f.paid_at().unwrap_or(f.created_at).max(f.created_at)).max();
         let Some(buyer) = self.buyers.get_mut(buyer) else { return };
-        if !is_of {
+        buyer.orders_until = buyer.orders_until.max(last.unwrap_or(i64::MIN));
+        if last.is_none() {
             buyer.orders.retain(|o| *o != order);
         } else if !buyer.orders.contains(&order) {
             buyer.orders.push(order);
@@ -285,7 +285,11 @@ impl Shop {
         out: &mut Output,
     ) -> Option<OrderFact> {
         let created_at = life.created_at()?;
-        let place = self.buyer(life.buyer, cx, out);
+        // Mostly the one it was before.
+        let known = before
+            .map(|f| f.buyer)
+            .filter(|b| self.buyers.get(*b).is_some_and(|b| b.key == life.buyer));
+        let place = known.unwrap_or_else(|| self.buyer(life.buyer, cx, out));
         let rules = cx.rules();
         let window = rules.policy.on(rules.utc.day(created_at)).attribution_window_ms;
         let trail = &self.buyers.get(place)?.trail;

@@ -191,6 +191,12 @@ impl Fold {
         timer.into_iter().chain(self.agenda.next_at()).min()
     }
 
+    /// Whether anything may still be published if no event comes. Without it, what is planned only forgets.
+    pub fn may_say_more(&self) -> bool {
+        let says = |timers: &triomphe::Arc<Vec<(u32, Timer)>>| timers.iter().any(|(_, timer)| !timer.only_forgets());
+        self.agenda.next_at().is_some() || self.timers.values().any(says)
+    }
+
     /// Reads the frame at `offset` of the log partition.
     pub fn apply<'a>(
         &mut self,

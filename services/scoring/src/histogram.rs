@@ -6,6 +6,7 @@
 
 use peakdesk_model::time::MINUTE_MS;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// Buckets per doubling: a bucket is at most 1/64 of its lower bound wide, so its middle is within 0.8 % of all it holds.
 const BUCKETS_PER_DOUBLING_LOG2: u32 = 6;
@@ -115,6 +116,13 @@ impl Latencies {
         }
     }
 
+    /// Counts what is sealed, if much of it may be: what is counted needs no sorting when it is summed up.
+    pub fn settle(&mut self, sealed_until: i64) {
+        if self.unsealed.len() > 2 * LOOK_FROM as usize {
+            self.seal(sealed_until);
+        }
+    }
+
     /// Counts by bucket what ended before a moment (ms).
     fn seal(&mut self, until: i64) {
         let (buckets, max, until) = (&mut self.buckets, &mut self.sealed_max, minute_of(until));
@@ -132,35 +140,33 @@ impl Latencies {
     /// `None` without any latency.
     pub fn summary(&self) -> Option<Summary> {
         let max = self.unsealed.iter().map(|u| u.latency_ms).max().max(self.sealed_max)?;
-        let mut all;
-        let buckets = match self.unsealed.as_slice() {
-            [] => &self.buckets,
-            unsealed => {
-                let mut more: Vec<u16> = unsealed.iter().map(|u| bucket_of(u.latency_ms)).collect();
-                more.sort_unstable();
-                all = Vec::with_capacity(self.buckets.len() + more.len());
-                all.extend_from_slice(&self.buckets);
-                all.extend(more.into_iter().map(|bucket| (bucket, 1)));
-                // Two ascending runs.
-                all.sort_by_key(|b| b.0);
-                &all
+        let mut more: SmallVec<[u16; 32]> = self.unsealed.iter().map(|u| bucket_of(u.latency_ms)).collect();
+        more.sort_unstable();
+        let total: u64 = more.len() as u64 + self.buckets.iter().map(|b| u64::from(b.1)).sum::<u64>();
+        let ranks = [50, 90, 95, 99].map(|p: u64| (total * p).div_ceil(100).max(1));
+        let mut percentiles = [i64::from(max); 4];
+        let (mut sealed, mut more) = (self.buckets.iter().copied().peekable(), more.into_iter().peekable());
+        let (mut seen, mut at) = (0, 0);
+        while at < ranks.len() {
+            // Two ascending runs.
+            let bucket = match (sealed.peek(), more.peek()) {
+                (Some((bucket, _)), Some(other)) => *bucket.min(other),
+                (Some((bucket, _)), None) => *bucket,
+                (None, Some(other)) => *other,
+                (None, None) => break,
+            };
+            seen += sealed.next_if(|b| b.0 == bucket).map_or(0, |b| u64::from(b.1));
+            while more.next_if_eq(&bucket).is_some() {
+                seen += 1;
             }
-        };
-        let total: u64 = buckets.iter().map(|b| u64::from(b.1)).sum();
-        let percentile = |p: u64| -> i64 {
-            let rank = (total * p).div_ceil(100).max(1);
-            let mut seen = 0;
-            for (bucket, count) in buckets {
-                seen += u64::from(*count);
-                if seen >= rank {
-                    return i64::from(middle_of(*bucket).min(max));
-                }
+            while let (Some(percentile), true) = (percentiles.get_mut(at), ranks.get(at).is_some_and(|rank| seen >= *rank)) {
+                *percentile = i64::from(middle_of(bucket).min(max));
+                at += 1;
             }
-            i64::from(max)
-        };
+        }
         Some(Summary {
             max: i64::from(max),
-            p50_p90_p95_p99: [50, 90, 95, 99].map(percentile),
+            p50_p90_p95_p99: percentiles,
         })
     }
 }

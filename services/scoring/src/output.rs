@@ -29,6 +29,16 @@ pub enum Timer {
     ForgetWindows { grain: Grain, start: i64 },
 }
 
+impl Timer {
+    /// Whether it makes room in the state and nothing else.
+    pub(crate) fn only_forgets(&self) -> bool {
+        matches!(
+            self,
+            Timer::ForgetOrder { .. } | Timer::ForgetRefund { .. } | Timer::ForgetBuyer { .. } | Timer::ForgetWindows { .. }
+        )
+    }
+}
+
 /// What has been decided about records, by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
@@ -138,6 +148,11 @@ impl Planned {
             self.0 = Some(due);
             out.plan(due, timer);
         }
+    }
+
+    /// The moment (ms), if one is planned.
+    pub(crate) fn at(&self) -> Option<i64> {
+        self.0
     }
 
     /// Whether a timer that fires at `now` (ms) is the planned one; it is planned no more then.

@@ -128,7 +128,7 @@ impl Shop {
             return;
         };
         for (scope, window) in block.iter_mut().filter(|(_, w)| w.dirty) {
-            if let Some(values) = window.publish(Grain::Day, scope == SHOP, false) {
+            if let Some(values) = window.publish(Grain::Day, scope == SHOP, false, cx.horizon.chat_sealed_until) {
                 push_window(
                     &id,
                     &self.agents,
@@ -154,11 +154,12 @@ impl Shop {
         block.phase = phase;
         let is_final = phase == Phase::Final;
         for (scope, window) in block.iter_mut() {
-            if let Some(values) = window.publish(grain, scope == SHOP, is_final) {
+            if let Some(values) = window.publish(grain, scope == SHOP, is_final, cx.horizon.chat_sealed_until) {
                 push_window(&id, &self.agents, WindowId { grain, start, scope }, values, is_final, cx, out);
             }
         }
-        if is_final {
+        // A minute is let go of at once.
+        if is_final && grain != Grain::Minute {
             block.compact();
         }
     }
@@ -204,7 +205,7 @@ impl Shop {
             let Some(window) = block.get_mut(scope).filter(|w| w.dirty) else {
                 continue;
             };
-            if let Some(values) = window.publish(grain, scope == SHOP, false) {
+            if let Some(values) = window.publish(grain, scope == SHOP, false, cx.horizon.chat_sealed_until) {
                 push_window(&id, &self.agents, window_id, values, is_final, cx, out);
             }
         }

@@ -17,6 +17,7 @@ use peakdesk_model::event::{BuyerKey, Event};
 use peakdesk_model::table::LateRow;
 use peakdesk_model::time::{Day, MINUTE_MS};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -240,7 +241,8 @@ impl Shop {
         let Some(buyer) = self.buyers.get(place) else { return };
         let first_day = cx.rules().utc.day(from) - 1;
         let new_days = buyer.days.iter().any(|d| d.outcome.is_none());
-        let orders: Vec<u32> = buyer.orders.iter().copied().filter(|o| self.order_depends_on(*o, from)).collect();
+        let orders = buyer.orders.iter().copied().filter(|_| from <= buyer.orders_until);
+        let orders: SmallVec<[u32; 4]> = orders.filter(|o| self.order_depends_on(*o, from)).collect();
         for order in &orders {
             self.update_order(*order, cx, out);
         }
@@ -248,7 +250,10 @@ impl Shop {
         let Some(buyer) = self.buyers.get_mut(place) else { return };
         let mut changed = new_days || !orders.is_empty();
         for day in buyer.days.iter_mut().filter(|d| d.day >= first_day) {
-            changed |= day.find_agents(&buyer.trail, &rules);
+            // One touch more by somebody who served them already leaves them the same.
+            if change.touched.is_none_or(|agent| !day.agents.contains(&agent)) {
+                changed |= day.find_agents(&buyer.trail, &rules);
+            }
             changed |= day.outcome.as_ref().is_some_and(|o| o.first_at != day.first_at);
         }
         if changed {
@@ -272,10 +277,7 @@ impl Shop {
         }
         let place = self.buyers.insert(Buyer::new(key));
         self.buyer_index.insert(key, place);
-        out.plan(
-            at_minute(cx.horizon.complete_until.max(0) + cx.constants.touch_retention_ms),
-            Timer::ForgetBuyer { buyer: place },
-        );
+        self.plan_forget_buyer(place, cx.horizon.complete_until.max(0) + cx.constants.touch_retention_ms, out);
         place
     }
 
@@ -326,6 +328,10 @@ impl Shop {
                 Timer::Deadline { buyer: place },
             );
         }
+        if let Some(first) = buyer.trail.first_at() {
+            let due = at_minute(first + cx.constants.touch_retention_ms + 1);
+            buyer.forget.wish(due, Timer::ForgetBuyer { buyer: place }, out);
+        }
         let (after, key) = (buyer.sealed().open_times(), buyer.key);
         self.move_waiting(before, after, cx, out);
         self.publish_rounds(key, &closed, cx, out);
@@ -370,16 +376,33 @@ impl Shop {
 
     /// Forgets what no rule can ask of a buyer any more, and the buyer when nothing is left.
     pub(crate) fn forget_buyer(&mut self, place: u32, cx: &Context<'_>, out: &mut Output) {
-        let until = cx.horizon.complete_until - cx.constants.touch_retention_ms;
+        let keep = cx.constants.touch_retention_ms;
+        let until = cx.horizon.complete_until - keep;
         let Some(buyer) = self.buyers.get_mut(place) else { return };
+        if !buyer.forget.fires(cx.horizon.complete_until) {
+            return;
+        }
         buyer.trail.forget(until);
         if buyer.is_idle() && buyer.heard_at < until {
             let key = buyer.key;
             self.buyers.remove(place);
             self.buyer_index.remove(&key);
-        } else {
-            let again = cx.constants.touch_retention_ms.min(peakdesk_model::time::DAY_MS);
-            out.plan(at_minute(cx.horizon.complete_until + again), Timer::ForgetBuyer { buyer: place });
+            return;
+        }
+        // Nothing of the buyer can go before the oldest touch, or their last order, does; touches that come are planned for
+        // when they are sealed.
+        let orders = buyer.orders.iter().filter_map(|order| self.orders.get(*order)?.forget.at());
+        let next = match buyer.trail.first_at() {
+            Some(first) => first + keep + 1,
+            None => orders.max().unwrap_or(buyer.heard_at + keep + 1),
+        };
+        let soonest = cx.horizon.complete_until + keep.min(peakdesk_model::time::DAY_MS);
+        self.plan_forget_buyer(place, next.max(soonest), out);
+    }
+
+    fn plan_forget_buyer(&mut self, place: u32, due: i64, out: &mut Output) {
+        if let Some(buyer) = self.buyers.get_mut(place) {
+            buyer.forget.wish(at_minute(due), Timer::ForgetBuyer { buyer: place }, out);
         }
     }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Counts up whenever the stored state means something else, or another code would go on from it differently: a state of
 /// another version is not used.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 /// A state that can only be stored.
 #[derive(Debug, Serialize)]

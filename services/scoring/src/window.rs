@@ -101,10 +101,14 @@ impl Window {
 
     /// The values to publish now, if there is something to say: something not zero or not said before, or, where `always`,
     /// anything but zeros that were never published.
-    pub fn publish(&mut self, grain: Grain, shop: bool, always: bool) -> Option<Box<[i64; FIGURES.len()]>> {
+    /// `sealed_until` (ms) is before what chat can still change.
+    pub fn publish(&mut self, grain: Grain, shop: bool, always: bool, sealed_until: i64) -> Option<Box<[i64; FIGURES.len()]>> {
         self.dirty = false;
         if self.published.is_none() && self.is_zero() {
             return None;
+        }
+        if let Some(latencies) = &mut self.latencies {
+            latencies.settle(sealed_until);
         }
         let values = self.values(grain, shop);
         let mut hasher = Xxh3Default::new();

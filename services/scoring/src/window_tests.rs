@@ -98,7 +98,7 @@ proptest! {
         for grain in [Grain::Minute, Grain::Hour, Grain::Day] {
             for block in windows.blocks(grain).values_mut() {
                 for (_, window) in block.iter_mut() {
-                    prop_assert_eq!(window.publish(grain, true, true), None);
+                    prop_assert_eq!(window.publish(grain, true, true, i64::MIN), None);
                     prop_assert_eq!(window.latencies.as_ref().and_then(|l| l.summary()), None);
                 }
             }

@@ -4,7 +4,6 @@
 
 use super::*;
 use crate::replay::dump::{Payload, open};
-use crate::replay::judge::decode_row;
 use peakdesk_intake::decode::frame;
 use peakdesk_intake::registry::{RegistryAddress, Schemas};
 use peakdesk_intake::schema::{shipped, shipped_id};
@@ -304,14 +303,10 @@ impl Kafka {
 
 /// What comes of a value at a clock: the event, or the reason. What a message is about is not asked in a replay.
 fn outcome(edge: &Edge, position: SourcePosition, payload: Payload<'_>) -> String {
-    let mut loose = Loose::default();
     let clock = WALL_MS;
     match payload {
         Payload::Undecodable => format!("{:?}", Err::<(), _>(DeadReason::Undecodable)),
-        Payload::Row(row) => format!(
-            "{:?}",
-            decode_row(edge, row, position, clock, &mut loose).map(|decoded| decoded.event)
-        ),
+        Payload::Row(row) => format!("{:?}", edge.judge(row, position, clock).map(|decoded| decoded.event)),
         Payload::Json { text, .. } => live(edge, position, Format::JsonOfDump, Some(text)),
     }
 }

@@ -2,7 +2,6 @@
 
 mod command;
 pub mod dump;
-pub mod judge;
 mod lines;
 mod pool;
 mod rows;

@@ -15,7 +15,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
-use peakdesk_intake::loose::{Loose, Scalar};
+use peakdesk_intake::loose::{Field, Fields, Found};
 use peakdesk_model::input::Topic;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -32,39 +32,6 @@ const BATCH_ROWS: usize = 1024;
 
 /// Columns that no event is made of. Of those that hold fields only the type counts, which a column has for all its rows.
 const OF_WHOLE_RECORDS: [&str; 7] = ["key", "headers", "text", "sku_id", "source", "sku_ids", "other"];
-
-/// Where a field of a record is put.
-type Slot = for<'l, 'a> fn(&'l mut Loose<'a>) -> &'l mut Scalar<'a>;
-
-fn slot_of(name: &str) -> Option<Slot> {
-    Some(match name {
-        "event_id" => |l| &mut l.event_id,
-        "shop_id" => |l| &mut l.shop_id,
-        "buyer_id" => |l| &mut l.buyer_id,
-        "kind" => |l| &mut l.kind,
-        "status" => |l| &mut l.status,
-        "event_time" => |l| &mut l.event_time,
-        "agent_id" => |l| &mut l.agent_id,
-        "to_agent_id" => |l| &mut l.to_agent_id,
-        "text" => |l| &mut l.text,
-        "sku_id" => |l| &mut l.sku_id,
-        "spam" => |l| &mut l.spam,
-        "source" => |l| &mut l.source,
-        "rating" => |l| &mut l.rating,
-        "assisted" => |l| &mut l.assisted,
-        "robot_kind" => |l| &mut l.robot_kind,
-        "order_id" => |l| &mut l.order_id,
-        "refund_id" => |l| &mut l.refund_id,
-        "amount_fen" => |l| &mut l.amount_fen,
-        "item_count" => |l| &mut l.item_count,
-        "order_created_at" => |l| &mut l.order_created_at,
-        "sku_ids" => |l| &mut l.sku_ids,
-        "fake" => |l| &mut l.fake,
-        "reason" => |l| &mut l.reason,
-        "phase" => |l| &mut l.phase,
-        _ => return None,
-    })
-}
 
 /// One of the topic's own columns.
 enum Cells {
@@ -84,13 +51,13 @@ impl Cells {
         })
     }
 
-    fn scalar(&self, row: usize) -> Scalar<'_> {
+    fn found(&self, row: usize) -> Found<'_> {
         match self {
-            Cells::Text(of) if of.is_valid(row) => Scalar::Str(Cow::Borrowed(of.value(row))),
-            Cells::Int(of) if of.is_valid(row) => Scalar::Int(of.value(row)),
-            Cells::Bool(of) if of.is_valid(row) => Scalar::Bool(of.value(row)),
-            Cells::Texts(of) if of.is_valid(row) => Scalar::Texts,
-            _ => Scalar::Absent,
+            Cells::Text(of) if of.is_valid(row) => Found::Str(of.value(row)),
+            Cells::Int(of) if of.is_valid(row) => Found::Int(of.value(row)),
+            Cells::Bool(of) if of.is_valid(row) => Found::Bool(of.value(row)),
+            Cells::Texts(of) if of.is_valid(row) => Found::Texts,
+            _ => Found::Absent,
         }
     }
 
@@ -116,7 +83,9 @@ struct Batch {
     partition: Int32Array,
     offset: Int64Array,
     timestamp_ms: Int64Array,
-    cells: Vec<(Slot, Cells)>,
+    cells: Vec<Cells>,
+    /// Where the cells of a field are, by field.
+    places: [Option<usize>; Field::ALL.len()],
     value: StringViewArray,
     raw: BinaryViewArray,
 }
@@ -131,15 +100,20 @@ struct Whole {
 
 impl Batch {
     fn of(batch: &RecordBatch, topic: Topic) -> Option<Self> {
-        let columns = columns_of(topic)
-            .iter()
-            .filter_map(|column| Some((column, batch.column_by_name(column.name)?)));
-        let cells = columns.map(|(column, array)| Some((slot_of(column.name)?, Cells::of(array, column.kind)?)));
+        let mut cells = Vec::new();
+        let mut places = [None; Field::ALL.len()];
+        for column in columns_of(topic) {
+            let Some(array) = batch.column_by_name(column.name) else { continue };
+            let place = places.get_mut(Field::from_name(column.name)? as usize)?;
+            *place = Some(cells.len());
+            cells.push(Cells::of(array, column.kind)?);
+        }
         Some(Batch {
             partition: batch.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?.clone(),
             offset: batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?.clone(),
             timestamp_ms: batch.column_by_name("timestamp_ms")?.as_primitive_opt::<Int64Type>()?.clone(),
-            cells: cells.collect::<Option<_>>()?,
+            cells,
+            places,
             value: batch.column_by_name("value")?.as_string_view_opt()?.clone(),
             raw: batch.column_by_name("raw")?.as_binary_view_opt()?.clone(),
         })
@@ -149,7 +123,7 @@ impl Batch {
     fn is_typed(&self, row: usize) -> bool {
         self.cells
             .first()
-            .is_some_and(|(_, ids)| matches!(ids, Cells::Text(ids) if ids.is_valid(row)))
+            .is_some_and(|ids| matches!(ids, Cells::Text(ids) if ids.is_valid(row)))
     }
 
     fn payload(&self, row: usize) -> Payload<'_> {
@@ -183,7 +157,7 @@ impl Whole {
         let value = match batch.payload(row) {
             Payload::Json { .. } => Value::Json(Cow::Owned(batch.value.value(row).to_owned())),
             Payload::Row(_) => {
-                let cells = batch.cells.iter().map(|(_, cells)| cells.cell(row)).collect();
+                let cells = batch.cells.iter().map(|cells| cells.cell(row)).collect();
                 let other = self.other.is_valid(row).then(|| self.other.value(row).to_owned());
                 Value::Json(Cow::Owned(join(&Typed { cells, other }, columns_of(topic))))
             }
@@ -232,12 +206,12 @@ impl std::fmt::Debug for Row<'_> {
     }
 }
 
-impl<'a> Row<'a> {
-    /// Puts the fields where decoding would have put them.
-    pub fn read(self, loose: &mut Loose<'a>) {
-        for (slot, cells) in &self.batch.cells {
-            *slot(loose) = cells.scalar(self.row);
-        }
+impl<'a> Fields<'a> for Row<'a> {
+    fn get(self, field: Field) -> Found<'a> {
+        let cells = self.batch.places.get(field as usize).copied().flatten();
+        cells
+            .and_then(|at| self.batch.cells.get(at))
+            .map_or(Found::Absent, |cells| cells.found(self.row))
     }
 }
 

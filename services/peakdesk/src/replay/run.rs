@@ -9,7 +9,6 @@
 //! reading stands, since no record behind it can be older. At the end time runs on until nothing can change any more.
 
 use super::dump::{PartitionReader, Payload};
-use super::judge::decode_row;
 use super::pool::Pool;
 use super::step::{InStep, Next};
 use crate::dump::record::Record;
@@ -232,7 +231,7 @@ impl<'s> Feeder<'s> {
         loop {
             let decoded = match payload {
                 Payload::Undecodable => Err(DeadReason::Undecodable),
-                Payload::Row(row) => decode_row(edge, row, position, clock, &mut loose),
+                Payload::Row(row) => edge.judge(row, position, clock),
                 Payload::Json { text, .. } => {
                     let record = SourceRecord {
                         position,
@@ -351,10 +350,10 @@ impl Lane {
         Ok(())
     }
 
-    /// Ticks until nothing is left to be done, by the hour where something is due.
+    /// Ticks until nothing is left to be said, by the hour where something is due.
     fn run_on(&mut self, from: i64, policies: &Policies) -> anyhow::Result<()> {
         let mut at = from;
-        while let Some(due) = self.fold.next_timer_at() {
+        while let Some(due) = self.fold.next_timer_at().filter(|_| self.fold.may_say_more()) {
             at = (at + HOUR_MS).max((due.div_euclid(HOUR_MS) + 1) * HOUR_MS);
             let ranges = self
                 .ranges

@@ -340,22 +340,24 @@ impl Shop {
     /// Closes what has an end of its own and has reached it at `t` (ms).
     pub(crate) fn expire(&mut self, t: i64, cx: &Context<'_>) -> Option<i64> {
         let watch = &mut self.windows.watch;
-        while let Some((end, is_request, since, who)) = watch.ends.first().copied() {
-            // A wait is over when its deadline has passed, a request when it is not kept any more.
-            let over = if is_request { end <= t } else { end < t };
-            if !over {
-                return watch.next_end().map(|end| up_to(end, cx.constants.alert_step_ms));
-            }
-            if is_request {
-                watch.request(who, since, end, false);
-            } else if let Some(watched) = self.buyers.get_mut(who).and_then(|b| b.watched.as_mut()) {
-                watched.over = true;
-                watch.end_wait(who, watched);
-            } else {
-                watch.ends.pop_first();
+        // A request is over when it is not kept any more, a wait when its deadline has passed.
+        while let Some((end, requested_at, refund)) = watch.ends.first().copied().filter(|(end, ..)| *end <= t) {
+            watch.request(refund, requested_at, end, false);
+        }
+        if watch.first_deadline().is_some_and(|deadline| deadline < t) {
+            let open: Vec<u32> = watch.all.iter().map(|(_, buyer)| buyer).collect();
+            for buyer in open {
+                let watched = self.buyers.get(buyer).and_then(|b| b.watched.as_ref());
+                if watched.is_none_or(|w| w.over || w.deadline >= t) {
+                    continue;
+                }
+                if let Some(watched) = self.buyers.get_mut(buyer).and_then(|b| b.watched.as_mut()) {
+                    watched.over = true;
+                    watch.end_wait(buyer, watched);
+                }
             }
         }
-        None
+        watch.next_end().map(|end| up_to(end, cx.constants.alert_step_ms))
     }
 
     /// Evaluates the rules of a scope that are due; when to look again, if nothing changes.

@@ -167,8 +167,10 @@ pub struct Watch {
     curve_newest: i64,
     /// Hours of which it has changed since they were told (their starts).
     curve_hours: BTreeSet<i64>,
-    /// What ends by itself: `(end, is a request, since, buyer or refund)`.
-    pub(super) ends: BTreeSet<(i64, bool, i64, u32)>,
+    /// How many of the open waits and questions have a deadline at a moment (ms).
+    deadlines: BTreeMap<i64, u32>,
+    /// Until when requests are kept: `(end, requested_at, refund)`.
+    pub(super) ends: BTreeSet<(i64, i64, u32)>,
     pub(super) tracks: [Track; Rule::ALL.len()],
     pub(super) due: [i64; 3],
     touched: [i64; 3],
@@ -193,6 +195,7 @@ impl Default for Watch {
             curve: BTreeMap::new(),
             curve_newest: i64::MIN / 4,
             curve_hours: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
             ends: BTreeSet::new(),
             tracks: [Track::Idle; Rule::ALL.len()],
             due: [i64::MAX; 3],
@@ -373,7 +376,7 @@ impl Watch {
     fn begin_wait(&mut self, rules: &Rules<'_>, buyer: u32, w: &Watched) {
         self.waits_of(w.owner).insert(w.a0, buyer);
         self.all.insert(w.a0, buyer);
-        self.ends.insert((w.deadline, false, w.a0, buyer));
+        *self.deadlines.entry(w.deadline).or_default() += 1;
         let levels = rules.policy.on(rules.utc.day(w.a0)).alerts.rule(Rule::BuyerWaiting).levels;
         let oldest = levels.into_iter().flatten().min().unwrap_or(i64::MAX);
         let boundary = next_boundary(rules, w.a0);
@@ -390,7 +393,12 @@ impl Watch {
     pub(super) fn end_wait(&mut self, buyer: u32, w: &Watched) {
         self.waits_of(w.owner).remove(w.a0, buyer);
         self.all.remove(w.a0, buyer);
-        self.ends.remove(&(w.deadline, false, w.a0, buyer));
+        if let Some(count) = self.deadlines.get_mut(&w.deadline) {
+            *count -= 1;
+            if *count == 0 {
+                self.deadlines.remove(&w.deadline);
+            }
+        }
         let active = |tracks: &[Track], rules: [Rule; 2]| rules.iter().any(|r| tracks.get(*r as usize).is_some_and(Track::is_active));
         if w.owner != SHOP {
             let agent = self.agent(w.owner);
@@ -473,7 +481,7 @@ impl Watch {
 
     /// Adds or takes out a refund request that waits, kept until `end` (ms).
     pub fn request(&mut self, refund: u32, requested_at: i64, end: i64, open: bool) {
-        let entry = (end, true, requested_at, refund);
+        let entry = (end, requested_at, refund);
         if open {
             self.requests.insert(requested_at, refund);
             self.overdue.insert(requested_at, refund);
@@ -489,9 +497,13 @@ impl Watch {
 
     /// When the first thing ends by itself (ms): the first moment at which it is over.
     pub(super) fn next_end(&self) -> Option<i64> {
-        self.ends
-            .first()
-            .map(|(end, is_request, ..)| if *is_request { *end } else { end + 1 })
+        let request = self.ends.first().map(|(end, ..)| *end);
+        request.into_iter().chain(self.first_deadline().map(|deadline| deadline + 1)).min()
+    }
+
+    /// The first deadline of an open wait or question (ms).
+    pub(super) fn first_deadline(&self) -> Option<i64> {
+        self.deadlines.keys().next().copied()
     }
 
     /// Notes that an order is credited to an agent, or is not any more.
