@@ -292,6 +292,8 @@ impl Notes {
             match days.binary_search_by_key(day, |d| d.day) {
                 Ok(i) => days[i].first_at = days[i].first_at.min(*t),
                 Err(i) => {
+                    // Most buyers have one or two.
+                    days.reserve_exact(1);
                     days.insert(i, BuyerDay::new(*day, *t));
                     changed_any = true;
                 }

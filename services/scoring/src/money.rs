@@ -119,12 +119,13 @@ impl OrderLife {
 
     /// Each event waits for the order at most `order_ms`; one that gives up waiting leaves nothing behind.
     fn read(&mut self, event: &MoneyEvent, order_ms: i64) {
-        if self.created_at().is_some() {
+        let says_it_exists = matches!(event.key.kind, Kind::OrderCreated | Kind::OrderDepositPaid | Kind::OrderPaid);
+        if self.created_at().is_some() || (says_it_exists && self.waiting.is_empty()) {
             return self.take(event);
         }
         self.waiting.retain(|w| event.key.time <= w.key.time + order_ms);
         self.waiting.push(event.clone());
-        if matches!(event.key.kind, Kind::OrderCreated | Kind::OrderDepositPaid | Kind::OrderPaid) {
+        if says_it_exists {
             for waiting in std::mem::take(&mut self.waiting) {
                 self.take(&waiting);
             }
@@ -379,6 +380,8 @@ impl<L: Life> History<L> {
 fn read_into<L: Life>(lives: &mut Vec<L>, event: &MoneyEvent, order_ms: i64, forgotten_at: &impl Fn(&L) -> i64) {
     let begins = lives.last().is_none_or(|life| event.key.time >= forgotten_at(life));
     if begins {
+        // Hardly ever is there a second one.
+        lives.reserve_exact(1);
         lives.push(L::begin(event));
     }
     if let Some(life) = lives.last_mut() {
