@@ -392,14 +392,21 @@ impl Reader {
         }
     }
 
-    /// Lets time run on, at least `step_ms` at a time, until nothing can change any more.
+    /// Lets time run on, at least `step_ms` at a time, until nothing can change any more. Nothing is left in the end then.
     pub fn run_on(&mut self, step_ms: i64) {
         let (mut at, begun) = (self.fold.now(), self.fold.now());
         while let Some(due) = self.fold.next_timer_at() {
+            let (more, said) = (self.fold.may_say_more(), self.out.rows.len());
             at = due.max(at + step_ms);
             assert!(at < begun + 400 * DAY_MS, "timers without end: {:?}", self.fold.size());
             self.tick(at);
+            assert!(more || said == self.out.rows.len(), "rows after everything was said");
         }
+        assert!(!self.fold.may_say_more());
+        // Of a shop that was set aside nothing is handled any more.
+        let size = self.fold.size();
+        let kept = size.buyers + size.orders + size.refunds + size.windows;
+        assert!(kept == 0 || self.fold.shops_set_aside() > 0, "kept for ever: {size:?}");
     }
 }
 
