@@ -38,7 +38,7 @@ const ROWS_AT_ONCE: usize = 4_096;
 /// From how many records on the growth of memory is noted.
 const GROWTH_FROM: u64 = 250_000;
 /// Log time that a file of a replay spans: a replay writes much at once, and the number of rows in a file is bounded anyway.
-const SLICE_MS: i64 = 8 * 24 * HOUR_MS;
+const SLICE_MS: i64 = 32 * 24 * HOUR_MS;
 
 /// What a replay needs to know.
 #[derive(Debug)]
