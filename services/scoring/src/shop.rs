@@ -15,7 +15,7 @@ use crate::window::Windows;
 use hashbrown::HashMap;
 use peakdesk_model::event::{BuyerKey, Event};
 use peakdesk_model::table::LateRow;
-use peakdesk_model::time::{Day, MINUTE_MS};
+use peakdesk_model::time::{DAY_MS, Day, MINUTE_MS};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +76,15 @@ impl<'a> Context<'a> {
             policy: self.policy,
             chat_sealed_until: self.horizon.chat_sealed_until,
         }
+    }
+
+    /// How long what a buyer's chat left is kept (ms), so that no order and no day finds it gone. An order may be created by an event
+    /// as late as can be, whose own account of its creation is as early again; a day asks who served its buyers until the next
+    /// one is sealed.
+    pub(crate) fn trail_kept_ms(&self) -> i64 {
+        let constants = self.constants;
+        let of_orders = constants.touch_retention_ms + constants.lateness_money_ms;
+        of_orders.max(2 * DAY_MS + constants.lateness_chat_ms)
     }
 
     pub(crate) fn retention(&self) -> Retention {
@@ -277,7 +286,7 @@ impl Shop {
         }
         let place = self.buyers.insert(Buyer::new(key));
         self.buyer_index.insert(key, place);
-        self.plan_forget_buyer(place, cx.horizon.complete_until.max(0) + cx.constants.touch_retention_ms, out);
+        self.plan_forget_buyer(place, cx.horizon.complete_until.max(0) + cx.trail_kept_ms(), out);
         place
     }
 
@@ -329,7 +338,7 @@ impl Shop {
             );
         }
         if let Some(first) = buyer.trail.first_at() {
-            let due = at_minute(first + cx.constants.touch_retention_ms + 1);
+            let due = at_minute(first + cx.trail_kept_ms() + 1);
             buyer.forget.wish(due, Timer::ForgetBuyer { buyer: place }, out);
         }
         let (after, key) = (buyer.sealed().open_times(), buyer.key);
@@ -376,7 +385,7 @@ impl Shop {
 
     /// Forgets what no rule can ask of a buyer any more, and the buyer when nothing is left.
     pub(crate) fn forget_buyer(&mut self, place: u32, cx: &Context<'_>, out: &mut Output) {
-        let keep = cx.constants.touch_retention_ms;
+        let keep = cx.trail_kept_ms();
         let until = cx.horizon.complete_until - keep;
         let Some(buyer) = self.buyers.get_mut(place) else { return };
         if !buyer.forget.fires(cx.horizon.complete_until) {
@@ -396,7 +405,7 @@ impl Shop {
             Some(first) => first + keep + 1,
             None => orders.max().unwrap_or(buyer.heard_at + keep + 1),
         };
-        let soonest = cx.horizon.complete_until + keep.min(peakdesk_model::time::DAY_MS);
+        let soonest = cx.horizon.complete_until + DAY_MS;
         self.plan_forget_buyer(place, next.max(soonest), out);
     }
 

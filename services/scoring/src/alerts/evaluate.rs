@@ -356,6 +356,7 @@ impl Shop {
                     watch.end_wait(buyer, watched);
                 }
             }
+            watch.forget_deadlines(t);
         }
         watch.next_end().map(|end| up_to(end, cx.constants.alert_step_ms))
     }

@@ -501,6 +501,11 @@ impl Watch {
         request.into_iter().chain(self.first_deadline().map(|deadline| deadline + 1)).min()
     }
 
+    /// Lets go of deadlines before a moment (ms): whatever had one is closed.
+    pub(super) fn forget_deadlines(&mut self, before: i64) {
+        self.deadlines = self.deadlines.split_off(&before);
+    }
+
     /// The first deadline of an open wait or question (ms).
     pub(super) fn first_deadline(&self) -> Option<i64> {
         self.deadlines.keys().next().copied()

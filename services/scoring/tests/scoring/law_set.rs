@@ -2,9 +2,10 @@
 //! partitions they come by make a difference.
 
 use crate::generate::{cases, delays, items, send};
-use crate::kit::{Cutting, Logged, Record, figures_only, first_day, frames, in_step, receive, run, same, tables, two_policies};
+use crate::kit::{Cutting, Logged, Reader, Record, figures_only, first_day, frames, in_step, receive, run, same, tables, two_policies};
 use peakdesk_model::position::SourcePartition;
-use peakdesk_model::time::{DAY_MS, MINUTE_MS};
+use peakdesk_model::time::{DAY_MS, HOUR_MS, MINUTE_MS};
+use peakdesk_scoring::policy::Constants;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -81,6 +82,20 @@ proptest! {
     #[test]
     fn any_arrival_order_gives_the_same_figures_over_months(items in items(40, true), a in delays(), b in delays()) {
         arrival_order_makes_no_difference(&items, [&a, &b])?;
+    }
+
+    #[test]
+    fn touches_are_kept_for_as_long_as_they_may_be_asked_for(items in items(50, true), delays in delays()) {
+        let deliveries = frames(&in_step(&send(&items, &delays, true)), &cut(&[3, 1]));
+        // The least that the attribution window of three days allows, and longer than the story goes on.
+        let [short, long] = [4 * DAY_MS, 200 * DAY_MS].map(|touch_retention_ms| {
+            let constants = Constants { touch_retention_ms, ..Constants::default() };
+            let mut reader = Reader::with_constants(two_policies(), constants);
+            reader.read_all(&deliveries);
+            reader.run_on(12 * HOUR_MS);
+            reader
+        });
+        same(&figures_only(&short.out.rows), &figures_only(&long.out.rows)).map_err(TestCaseError::fail)?;
     }
 
     #[test]
