@@ -153,7 +153,9 @@ impl Coming {
             self.unusable(offset, why, shared);
         }
         match found.newest {
-            Some((head, fold)) => {
+            Some((head, mut fold)) => {
+                // The policy may be another since: when a rule is looked at next was planned by the old one.
+                fold.look_at_all();
                 let partition = Partition::new(self.number, fold, head.offset, head.last_message, now);
                 Phase::Seeking(Box::new(partition))
             }

@@ -228,6 +228,11 @@ impl Policy {
         &self.version(day).knobs
     }
 
+    /// Whether the knobs of some later day may be others.
+    pub fn changes_after(&self, day: Day) -> bool {
+        self.versions.last().is_some_and(|version| version.from > day)
+    }
+
     /// What rows of that day carry in their `policy` column.
     pub fn label(&self, day: Day) -> &Arc<str> {
         &self.version(day).label

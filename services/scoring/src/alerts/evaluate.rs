@@ -12,7 +12,7 @@ use crate::machine::{Agent, Rules, SHOP};
 use crate::policy::Knobs;
 use crate::shop::{Context, Shop};
 use peakdesk_model::alert::{Rule, Severity};
-use peakdesk_model::time::{HOUR_MS, MINUTE_MS};
+use peakdesk_model::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 /// A refund request is at risk this long before its promise is over.
 const PROMISE_MARGIN_MS: i64 = 4 * HOUR_MS;
@@ -203,6 +203,9 @@ impl<'a> Moment<'a> {
         self.step(Rule::ConversionLow, scope, track, conversion, &mut next, said);
         let rules = [Rule::ReplyRate3minLow, Rule::RepliesSlow, Rule::ConversionLow];
         let active = rules.iter().any(|r| watch.tracks[*r as usize].is_active());
+        if watch.tracks[Rule::ConversionLow as usize].is_active() {
+            next = next.min(self.after(utc.end(utc.day(self.t))));
+        }
         self.bound(next, active || watch.rate.sum()[0] != 0 || watch.slow.sum()[0] != 0)
     }
 
@@ -317,9 +320,12 @@ impl<'a> Moment<'a> {
         reading
     }
 
-    /// With something open, hours and days matter too.
+    /// With something open, hours and days matter too, unless they never change again: an alert that nothing resolves would
+    /// otherwise be looked at for ever.
     fn bound(&self, next: i64, something: bool) -> i64 {
-        if something {
+        let (policy, today) = (self.rules.policy, self.rules.utc.day(self.t));
+        let always = policy.on(today).alert_hours_ms == (0, DAY_MS) && !policy.changes_after(today);
+        if something && !always {
             next.min(self.after(next_boundary(&self.rules, self.t)))
         } else {
             next

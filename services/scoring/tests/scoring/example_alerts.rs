@@ -1,7 +1,7 @@
 //! Worked examples of the metric definitions: alerts (section 11).
 
 use crate::kit::{Delivery, Item, Reader, Record, in_step};
-use crate::story::{at, policy, tell, tell_under};
+use crate::story::{Told, at, play, policy, tell, tell_under};
 use peakdesk_model::event::Kind;
 use peakdesk_model::frame::{FrameHead, SourceRange};
 use peakdesk_model::input::Topic;
@@ -41,6 +41,50 @@ fn hours_that_meet_at_midnight_are_one_stretch() {
             "Amy escalated critical 300000/1 onset 00:00:40 at 00:04:00",
             "Amy resolved critical 0/1 onset 00:00:40 at 00:04:30",
         ]
+    );
+}
+
+/// What no knob lets resolve stays open, and time still comes to an end.
+#[test]
+fn an_alert_that_nothing_resolves_does_not_keep_time_running() {
+    let never = policy("[[version]]\nalert_hours = \"00:00-24:00\"\nbuyer_waiting.resolve = \"0s\"");
+    assert_eq!(
+        tell_under("10:00 Bob > Amy", never).alerts("buyer_waiting"),
+        [
+            "Amy firing warning 100000/1 onset 10:01:40 at 10:01:40",
+            "Amy escalated major 180000/1 onset 10:01:40 at 10:03:00",
+            "Amy escalated critical 300000/1 onset 10:01:40 at 10:05:00",
+        ]
+    );
+    // A later version may let it.
+    let later = policy(
+        "[[version]]\nalert_hours = \"00:00-24:00\"\nbuyer_waiting.resolve = \"0s\"\n[[version]]\nfrom = 2025-11-14\nbuyer_waiting.resolve = \"1s\"",
+    );
+    assert_eq!(
+        tell_under("10:00 Bob > Amy", later)
+            .alerts("buyer_waiting")
+            .last()
+            .map(String::as_str),
+        Some("Amy resolved critical 0/1 onset 10:01:40 at 11-14/00:00:00")
+    );
+}
+
+/// A state that was stored under one policy goes on under another: when to look next is not what the old one said.
+#[test]
+fn a_policy_that_changed_over_a_restart_is_heeded() {
+    let versions = "[[version]]\nalert_hours = \"00:00-24:00\"\nbuyer_waiting.resolve = \"0s\"\n";
+    let mut reader = play("10:00 Bob > Amy", policy(versions));
+    reader.tick(at("11-12/12:00"));
+    let changed = policy(&format!(
+        "{versions}[[version]]\nfrom = 2025-11-13\nalert_hours = \"08:00-23:00\"\n"
+    ));
+    reader.policies = Policies::new(changed, Default::default());
+    reader.fold.look_at_all();
+    reader.run_on(3_600_000);
+    let told = Told { rows: reader.out.rows };
+    assert_eq!(
+        told.alerts("buyer_waiting").last().map(String::as_str),
+        Some("Amy resolved critical 0/1 onset 10:01:40 at 11-13/00:00:00")
     );
 }
 
