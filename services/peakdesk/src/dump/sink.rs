@@ -118,10 +118,10 @@ impl Sink {
     pub fn finish(mut self) -> anyhow::Result<DumpReport> {
         self.end()?;
         for file in &mut self.pending {
-            let Some(temporary) = file.remove.replace(file.path.clone()) else {
-                continue;
-            };
-            fs::rename(&temporary, &file.path).with_context(|| format!("cannot write {}", file.path.display()))?;
+            let Some(temporary) = &file.remove else { continue };
+            fs::rename(temporary, &file.path).with_context(|| format!("cannot write {}", file.path.display()))?;
+            // Not before: a file of this name that is somebody else's is not ours to remove.
+            file.remove = Some(file.path.clone());
         }
         File::open(&self.dir)
             .and_then(|dir| dir.sync_all())
