@@ -147,6 +147,21 @@ impl<'s> Topics<'s> {
         Ok(launch)
     }
 
+    /// Starts the simulator and waits until every partition of the inputs has a record: from then on readers know for whom they
+    /// have to wait.
+    pub fn simulate(&self, name: &str, flags: &[&str]) -> Result<Process> {
+        let mut simulator = self.launch(name, "simulator")?.args(flags).spawn()?;
+        wait_until("records in every partition", LONG, || {
+            simulator.alive()?;
+            for topic in INPUTS {
+                let ends = self.broker.high_watermarks(&self.topic(topic))?;
+                ensure!(ends.iter().all(|end| *end > 0), "{topic} ends at {ends:?}");
+            }
+            Ok(Some(()))
+        })?;
+        Ok(simulator)
+    }
+
     /// Starts a role that serves HTTP on a port of its own, and waits until it says that it is ready.
     pub fn role(&self, name: &str, subcommand: &str, settings: &[String]) -> Result<Role> {
         self.role_with(name, subcommand, &[], settings)

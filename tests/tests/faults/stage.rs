@@ -132,21 +132,13 @@ impl<'s> Stage<'s> {
     /// Starts a simulation and waits until there is something in every partition: from then on readers know whom to wait for.
     /// Records come twice, late and damaged, and the disorder is ten times that of life.
     pub fn simulate(&mut self, name: &str, start: &str, duration: &str, speed: u32) -> Result {
-        let flags = ["--shops", "3", "--agents", "4", "--buyers-per-agent", "60", "--dead-share", "0.01"];
+        let traffic = ["--shops", "3", "--agents", "4", "--buyers-per-agent", "60", "--dead-share", "0.01"];
         let disorder = ["--disorder", "10", "--duplicates", "0.1", "--late-share", "0.03"];
-        let launch = self.topics.launch(name, "simulator")?.args(flags).args(disorder);
-        let launch = launch.args(["--start", start, "--duration", duration, "--speed-up", &speed.to_string()]);
+        let time = ["--start", start, "--duration", duration, "--speed-up", &speed.to_string()];
         // It outlasts every fault.
-        let launch = launch.args(["--set", "kafka.options.message.timeout.ms=600000"]);
-        let mut simulator = launch.spawn()?;
-        wait_until("records in every partition", LONG, || {
-            simulator.alive()?;
-            for topic in INPUTS {
-                let ends = self.topics.broker().high_watermarks(&self.topics.topic(topic))?;
-                ensure!(ends.iter().all(|end| *end > 0), "{topic} ends at {ends:?}");
-            }
-            Ok(Some(()))
-        })?;
+        let patience = ["--set", "kafka.options.message.timeout.ms=600000"];
+        let flags = [&traffic[..], &disorder, &time, &patience].concat();
+        let simulator = self.topics.simulate(name, &flags)?;
         self.simulators.push(simulator);
         Ok(())
     }

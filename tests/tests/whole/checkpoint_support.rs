@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use peakdesk_tests::object_store::stored;
 use peakdesk_tests::{Kafka, Process, Result, Scene, ensure, wait_until};
 
-use crate::support::{INPUTS, LONG, Role, SOON, Topics, compare, replay, text};
+use crate::support::{LONG, Role, SOON, Topics, compare, replay, text};
 
 /// Partitions of the shop log.
 pub const PARTITIONS: usize = 4;
@@ -54,16 +54,7 @@ impl<'s> Stage<'s> {
             "--speed-up",
             speed_up,
         ];
-        let mut simulator = topics.launch("simulator", "simulator")?.args(flags).spawn()?;
-        // From the first record of every partition on, the readers know whom they have to wait for.
-        wait_until("records in every partition", LONG, || {
-            simulator.alive()?;
-            for topic in INPUTS {
-                let ends = Kafka::shared()?.high_watermarks(&scene.name(topic))?;
-                ensure!(ends.iter().all(|end| *end > 0), "{topic} ends at {ends:?}");
-            }
-            Ok(Some(()))
-        })?;
+        let simulator = topics.simulate("simulator", &flags)?;
         let tables = scene.path("live");
         let intake = topics.role("intake", "intake", &[])?;
         let warehouse = topics.role("warehouse", "warehouse", &[format!("warehouse.output={}", text(&tables)?)])?;

@@ -8,7 +8,7 @@ use peakdesk_tests::{Context, Kafka, Message, Result, Scene, ensure, http, scene
 use serde_json::{Value, json};
 
 use crate::page::{chromium, copy_of, node, npm};
-use crate::support::{INPUTS, LONG, Role, SOON, Topics, query, text};
+use crate::support::{LONG, Role, SOON, Topics, query, text};
 
 const SHOP: &str = "s1";
 const DAY: &str = "2025-11-11";
@@ -44,15 +44,7 @@ fn the_page_ends_with_the_figures_of_the_parquet() {
             "--partitions",
             "2,1,1",
         ];
-        let mut simulator = topics.launch("simulator", "simulator")?.args(flags).spawn()?;
-        wait_until("records in every partition", LONG, || {
-            simulator.alive()?;
-            for topic in INPUTS {
-                let ends = Kafka::shared()?.high_watermarks(&scene.name(topic))?;
-                ensure!(ends.iter().all(|end| *end > 0), "{topic} ends at {ends:?}");
-            }
-            Ok(Some(()))
-        })?;
+        let mut simulator = topics.simulate("simulator", &flags)?;
         let mut intakes = vec![topics.role("intake", "intake", &[])?];
         let mut scorers = vec![topics.role("scorer", "scorer", &[])?];
         let mut warehouse = topics.role("warehouse", "warehouse", &[format!("warehouse.output={}", text(&output)?)])?;

@@ -1,8 +1,8 @@
 //! The whole system on a real Kafka: what the roles write while they run is what a replay of the topics' dump gives.
 
-use peakdesk_tests::{Kafka, ensure, scene, wait_until};
+use peakdesk_tests::{ensure, scene, wait_until};
 
-use crate::support::{INPUTS, LONG, SOON, Topics, compare, query, replay, text};
+use crate::support::{LONG, SOON, Topics, compare, query, replay, text};
 
 const PARTITIONS: [i32; 3] = [4, 2, 1];
 #[test]
@@ -31,16 +31,7 @@ fn the_live_tables_are_those_of_a_replay() {
             "--speed-up",
             "15000",
         ];
-        let mut simulator = topics.launch("simulator", "simulator")?.args(flags).spawn()?;
-        // From the first record of every partition on, the readers know whom they have to wait for.
-        wait_until("records in every partition", LONG, || {
-            simulator.alive()?;
-            for topic in INPUTS {
-                let ends = Kafka::shared()?.high_watermarks(&scene.name(topic))?;
-                ensure!(ends.iter().all(|end| *end > 0), "{topic} ends at {ends:?}");
-            }
-            Ok(Some(()))
-        })?;
+        let mut simulator = topics.simulate("simulator", &flags)?;
         let output = [format!("warehouse.output={}", text(&live)?)];
         let mut intakes = Vec::new();
         let mut scorers = Vec::new();
