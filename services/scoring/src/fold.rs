@@ -325,8 +325,8 @@ impl Fold {
             && self.shops.iter().zip(&other.shops).all(|(a, b)| a.finds_the_same(b))
     }
 
-    /// Lets every scope be evaluated at the next moment, as if all had changed: what must change nothing, as tests show.
-    #[doc(hidden)]
+    /// Lets every scope be evaluated at the next moment, as if all had changed. Under the policies by which the fold has gone on
+    /// so far this says nothing more, as a law shows; under others it plans anew when rules are looked at next.
     pub fn look_at_all(&mut self) {
         for (place, shop) in self.shops.iter_mut().enumerate() {
             shop.windows.watch.touch_all();

@@ -4,6 +4,7 @@
 
 use super::convert::{ConvertSettings, convert};
 use super::record::{Record, Value};
+use super::sink::Sink;
 use super::{DumpReport, Form};
 use crate::replay::dump::{Payload, open};
 use crate::replay::run::{Settings, run};
@@ -395,6 +396,22 @@ fn a_failure_leaves_nothing_behind() {
         convert(&settings, |_| true).unwrap_err();
         assert_eq!(fs::read_dir(output.path()).unwrap().count(), 0, "{form:?}");
     }
+}
+
+/// Somebody else has taken the name meanwhile, so that the file cannot have it.
+#[test]
+fn a_name_that_was_taken_meanwhile_stays_with_its_owner() {
+    let output = tempfile::tempdir().unwrap();
+    let mut sink = Sink::create(output.path(), Form::Ndjson).unwrap();
+    for topic in [Topic::Chat, Topic::Orders] {
+        sink.begin(topic).unwrap();
+    }
+    let theirs = output.path().join("orders.ndjson");
+    fs::create_dir(&theirs).unwrap();
+    let error = format!("{:#}", sink.finish().unwrap_err());
+    assert!(error.contains("cannot write") && error.contains("orders.ndjson"), "{error}");
+    let left: Vec<PathBuf> = fs::read_dir(output.path()).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(left, [theirs]);
 }
 
 #[test]
